@@ -1,0 +1,198 @@
+"""What CI runs, one session for each kind of check.
+
+`nox` alone runs lint, types, tests, conformance and docs: the whole gate, in minutes. On their
+own: `floor` (the lowest dependencies that are promised), `crash`, `coverage`, `bench`, `build`,
+`fmt` (formats instead of complaining) and `constraints` (renews the pinned set).
+
+Arguments after `--` go to pytest: `nox -s tests -- -x -k retry`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = "constraints.txt"
+GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+
+# What a second Python can tell us that the first cannot; processes, pages and wheels are the same.
+CORE_TESTS = ["tests/unit", "tests/property", "tests/contract", "tests/runtime"]
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = True
+nox.options.reuse_venv = "yes"
+
+
+def _candidates(version: str) -> Iterator[Path]:
+    """Name every file that may be this Python: along PATH, then where pyenv keeps its own."""
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        yield Path(folder) / f"python{version}"
+    yield from sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+
+
+def _answering(version: str) -> str | None:
+    """Find an interpreter that says it is this version; a file of the right name may be a shim."""
+    for candidate in _candidates(version):
+        if shutil.which(candidate) is None:
+            continue
+        said = subprocess.run(
+            [candidate, "-V"], capture_output=True, text=True, timeout=30, check=False
+        )
+        if said.returncode == 0 and said.stdout.startswith(f"Python {version}."):
+            return str(candidate)
+    return None
+
+
+# 3.11 is always asked for: where none answers, nox says so and the gate is red.
+MAIN_PYTHON = _answering("3.11") or "3.11"
+OTHER_PYTHONS = {v: path for v in ("3.12", "3.13") if (path := _answering(v)) is not None}
+
+
+def _group(name: str) -> list[str]:
+    """List the requirements of a dependency group, without needing a new pip."""
+    return list(nox.project.dependency_groups({"dependency-groups": GROUPS}, name))
+
+
+def _distributions(folder: str) -> list[Path]:
+    """Find the projects under a folder: each has its own pyproject.toml."""
+    return sorted(found.parent for found in Path(folder).glob("*/pyproject.toml"))
+
+
+def _install(session: nox.Session, group: str) -> None:
+    """Install Treadle, its plugins and a dependency group at the pinned versions."""
+    plugins = [part for path in _distributions("plugins") for part in ("-e", str(path))]
+    session.install("-c", CONSTRAINTS, "-e", ".", *plugins, *_group(group))
+
+
+def _pytest(session: nox.Session, paths: list[str], *options: str) -> None:
+    """Run pytest on these paths, or on those that stand after `--`."""
+    if any(Path(word.partition("::")[0]).exists() for word in session.posargs):
+        paths = []
+    session.run("python", "-m", "pytest", *options, *paths, *session.posargs)
+
+
+def _present(*paths: str) -> list[str]:
+    return [path for path in paths if Path(path).exists()]
+
+
+@nox.session(python=MAIN_PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and the news fragments."""
+    session.install("-c", CONSTRAINTS, *_group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session(python=MAIN_PYTHON)
+def types(session: nox.Session) -> None:
+    """Check types twice: mypy and pyright, both strict."""
+    _install(session, "types")
+    roots = _present("src", "tests", "benchmarks", "noxfile.py")
+    session.run("mypy", *roots, *map(str, Path("examples").glob("*.py")))
+    for path in [*_distributions("plugins"), *_distributions("examples")]:
+        with session.chdir(path):
+            session.run("mypy", "--config-file", str(ROOT / "pyproject.toml"), ".")
+    session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"))
+
+
+@nox.session(python=MAIN_PYTHON)
+def tests(session: nox.Session) -> None:
+    """Run every test but those of `conformance` and `docs`."""
+    _install(session, "test")
+    _pytest(session, ["tests"], "--ignore=tests/contract", "--ignore=tests/docs")
+
+
+def _core_tests(session: nox.Session) -> None:
+    """Run the tests that another Python can break."""
+    _install(session, "test")
+    _pytest(session, CORE_TESTS, "-m", "not crash and not slow")
+
+
+for _version, _path in OTHER_PYTHONS.items():
+    nox.session(python=_path, name=f"tests-{_version}", tags=["tests"])(_core_tests)
+
+
+@nox.session(python=MAIN_PYTHON)
+def conformance(session: nox.Session) -> None:
+    """Hold every broker to the contract."""
+    _install(session, "test")
+    _pytest(session, ["tests/contract", *_present("tests/conformance")])
+
+
+@nox.session(python=MAIN_PYTHON)
+def docs(session: nox.Session) -> None:
+    """Run the code blocks of README and docs, check what must be documented, build the site."""
+    _install(session, "docs")
+    _pytest(session, ["tests/docs"])
+    if Path("mkdocs.yml").exists():
+        session.run("zensical", "build", "--clean", "--strict")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def floor(session: nox.Session) -> None:
+    """Run the tests on the lowest versions that pyproject.toml allows."""
+    if session.venv_backend != "uv":
+        session.error("only uv resolves to the lowest versions: install nox[uv]")
+    session.install("--resolution", "lowest-direct", "-e", ".", *_group("test"))
+    _pytest(session, ["tests"], "-m", "not crash", "--ignore=tests/docs")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def crash(session: nox.Session) -> None:
+    """Run only the tests that kill real processes."""
+    _install(session, "test")
+    _pytest(session, ["tests"], "-m", "crash")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def coverage(session: nox.Session) -> None:
+    """Measure which lines of the core the tests reach, in worker processes too."""
+    _install(session, "coverage")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "--timeout=180", "tests", *session.posargs)
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def bench(session: nox.Session) -> None:
+    """Measure speed and size beside the raw loop of the same run; nothing here is a test."""
+    session.install("-c", CONSTRAINTS, "-e", ".[speed]")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def build(session: nox.Session) -> None:
+    """Build the wheel and the source distribution into `dist/`."""
+    session.install("-c", CONSTRAINTS, "hatchling")
+    session.run("python", "-m", "hatchling", "build", "--clean")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def fmt(session: nox.Session) -> None:
+    """Format the code and mend what ruff can mend."""
+    session.install("-c", CONSTRAINTS, *_group("lint"))
+    session.run("ruff", "check", "--fix-only")
+    session.run("ruff", "format")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def constraints(session: nox.Session) -> None:
+    """Renew `constraints.txt`: one `name==version` a line, nothing else."""
+    session.install("uv")
+    session.run(
+        *("uv", "pip", "compile", "pyproject.toml", "--upgrade", "--quiet"),
+        *("--all-extras", "--group", "dev", "--python", MAIN_PYTHON),
+        *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
+        *("--output-file", CONSTRAINTS),
+        silent=True,
+    )
