@@ -1,0 +1,1 @@
+"""Brokers: the protocol that every store implements, and the two that come in the box."""
