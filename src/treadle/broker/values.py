@@ -39,7 +39,7 @@ class Durability(StrEnum):
     NODE_LOSS = "node-loss"
 
 
-class Applied(Struct, frozen=True, kw_only=True):
+class Applied(Struct, frozen=True, gc=False, kw_only=True):
     """The write happened. `fence` is the fence that stands now.
 
     `children` says that blocked jobs wait for this one, which is now final: `overdue` will hand
@@ -50,13 +50,13 @@ class Applied(Struct, frozen=True, kw_only=True):
     children: bool = False
 
 
-class Duplicate(Struct, frozen=True, kw_only=True):
+class Duplicate(Struct, frozen=True, gc=False, kw_only=True):
     """Not stored: this record has the same id, or holds the unique key."""
 
     record: Record
 
 
-class Conflict(Struct, frozen=True, kw_only=True):
+class Conflict(Struct, frozen=True, gc=False, kw_only=True):
     """Not written: the fence differs, or a cancel request stands. `record` is what stands now.
 
     `record` is complete with its history, so that a writer whose reply was lost finds its own
@@ -66,7 +66,7 @@ class Conflict(Struct, frozen=True, kw_only=True):
     record: Record | None
 
 
-class Lease(Struct, frozen=True, array_like=True):
+class Lease(Struct, frozen=True, gc=False, array_like=True):
     """The right of a session to one attempt: the job and the fence of its claim."""
 
     queue: str
@@ -89,21 +89,21 @@ class Enqueued(Struct, frozen=True, kw_only=True):
     results: Sequence[Applied | Duplicate | Refused]
 
 
-class Claimed(Struct, frozen=True, kw_only=True):
+class Claimed(Struct, frozen=True, gc=False, kw_only=True):
     """The records that were claimed, in the order in which they shall run."""
 
     now: int
     records: Sequence[Record]
 
 
-class Settled(Struct, frozen=True, kw_only=True):
+class Settled(Struct, frozen=True, gc=False, kw_only=True):
     """What became of each write."""
 
     now: int
     results: Sequence[Applied | Conflict | Duplicate]
 
 
-class Turned(Struct, frozen=True, kw_only=True):
+class Turned(Struct, frozen=True, gc=False, kw_only=True):
     """What became of each write, and what was claimed after them."""
 
     now: int
