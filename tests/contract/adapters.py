@@ -46,7 +46,7 @@ class Adapter(Protocol):
         ...
 
     async def size(self, broker: Broker) -> int:
-        """Count everything that is stored because of jobs; the event log is left aside."""
+        """Count everything that is stored for jobs and sessions; the event log is left aside."""
         ...
 
 
@@ -118,7 +118,7 @@ class _Sqlite:
         assert await _on_file(broker, [(statement, (body, ref.id, ref.queue))]) == [1]
 
     async def size(self, broker: Broker) -> int:
-        tables = ("job", "spec", "history", "edge", "ukey", "progress", "step", "line")
+        tables = ("job", "spec", "history", "edge", "ukey", "progress", "step", "line", "session")
         return sum(await _on_file(broker, [(f"SELECT count(*) FROM {t}", ()) for t in tables]))  # noqa: S608 # names of ours
 
 

@@ -362,7 +362,7 @@ async def test_a_follow_up_exists_only_if_the_change_of_its_parent_was_applied(
     answer = await act(broker, old, Succeeded(follow_ups=(make_job("a/1"),)))
 
     assert isinstance(answer, Conflict)
-    assert await broker.get([Ref("default", "a/1")]) == [None]
+    assert list(await broker.get([Ref("default", "a/1")])) == [None]
 
 
 async def test_a_follow_up_whose_id_exists_is_left(broker: Broker, hand: Hand) -> None:

@@ -130,3 +130,16 @@ async def test_lifting_a_limit_that_is_not_set_is_harmless(broker: Broker) -> No
     await broker.set_queue_limit("mail", None)
 
     assert list(await broker.limits()) == []
+
+
+async def test_what_was_set_survives_the_broker_that_set_it(broker: Broker) -> None:
+    document = await written(broker, "a", b"1")
+    await broker.set_limit("smtp", 3)
+    await broker.set_queue_limit("mail", 100)
+    await broker.pause("mail", True)
+    await broker.disconnect()
+
+    async with broker.another() as later:
+        assert await later.document("a") == document
+        assert set(await later.limits()) == {("key", "smtp", 3), ("queue", "mail", 100)}
+        assert [queue.paused for queue in (await later.stats()).queues] == [True]

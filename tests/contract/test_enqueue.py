@@ -152,7 +152,7 @@ async def test_a_payload_over_half_a_record_is_refused_and_nothing_remains(broke
     assert isinstance(answer, Refused)
     assert answer.code is RefusalCode.TOO_LARGE
     assert job.id in answer.detail
-    assert await broker.get([ref(job)]) == [None]
+    assert list(await broker.get([ref(job)])) == [None]
 
 
 async def test_a_payload_of_half_a_record_is_stored(broker: Broker) -> None:
@@ -227,7 +227,7 @@ async def test_a_job_after_an_unknown_one_is_refused(broker: Broker) -> None:
     assert isinstance(answer, Refused)
     assert answer.code is RefusalCode.UNKNOWN_PARENT
     assert "nobody" in answer.detail
-    assert await broker.get([ref(job)]) == [None]
+    assert list(await broker.get([ref(job)])) == [None]
 
 
 async def test_a_thousand_jobs_fit_into_one_call(broker: Broker, hand: Hand) -> None:

@@ -28,7 +28,9 @@ async def test_jobs_come_in_the_order_of_the_question(broker: Broker) -> None:
 async def test_an_unknown_queue_or_job_is_none(broker: Broker) -> None:
     await stored(broker, make_job("a"))
 
-    assert await broker.get([Ref("mail", "a"), Ref("default", "b"), Ref("", "b")]) == [None] * 3
+    assert (
+        list(await broker.get([Ref("mail", "a"), Ref("default", "b"), Ref("", "b")])) == [None] * 3
+    )
 
 
 async def test_without_a_queue_every_queue_is_asked(broker: Broker) -> None:

@@ -165,7 +165,7 @@ async def test_a_note_leaves_the_fence(broker: Broker, hand: Hand) -> None:
 
     await broker.note(hand.session, [Step(lease=lease(record), name="a", data=b"1")])
 
-    assert await broker.get([ref(record.job)]) == [record]
+    assert list(await broker.get([ref(record.job)])) == [record]
 
 
 async def test_an_unknown_job_has_no_notes(broker: Broker) -> None:

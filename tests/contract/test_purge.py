@@ -143,7 +143,7 @@ async def test_an_id_whose_time_was_over_before_its_retention_is_not_remembered(
     clock.advance(HOUR)
     await broker.purge(10)
 
-    assert await broker.get([ref(job)]) == [None]
+    assert list(await broker.get([ref(job)])) == [None]
 
 
 async def test_an_id_is_taken_as_long_as_its_record_is_there(
@@ -207,5 +207,18 @@ async def test_after_its_time_nothing_of_a_job_is_left_anywhere(
     before = await adapter.size(broker)
     for number in range(1, 6):
         await live_and_be_forgotten(number)
+
+    assert await adapter.size(broker) == before
+
+
+async def test_sessions_that_ended_long_ago_go(
+    broker: Broker, adapter: Adapter, clock: MovableClock
+) -> None:
+    before = await adapter.size(broker)
+    for number in range(5):
+        await broker.close((await Hand.open(broker, f"worker-{number}")).session)
+    clock.advance(90 * DAY)
+
+    await broker.purge(10)
 
     assert await adapter.size(broker) == before

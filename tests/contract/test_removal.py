@@ -66,7 +66,7 @@ async def test_the_id_of_a_removed_record_is_free_when_it_is_forgotten(
     await hand.end(await hand.run(job), DiscardAsked())
     clock.advance(HOUR)
 
-    assert await broker.get([ref(job)]) == [None]
+    assert list(await broker.get([ref(job)])) == [None]
     await stored(broker, job)
     assert ids(await hand.claim()) == ["a"]
 

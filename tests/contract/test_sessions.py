@@ -126,7 +126,7 @@ async def test_what_a_closed_session_still_ran_is_overdue_at_once(
 
     (record,) = (await broker.overdue(10)).records
     assert record.session_ended
-    assert await broker.sessions() == []
+    assert list(await broker.sessions()) == []
 
 
 async def test_closing_an_unknown_or_closed_session_is_ignored(broker: Broker, hand: Hand) -> None:

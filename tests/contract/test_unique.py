@@ -43,7 +43,7 @@ async def test_a_key_is_held_from_the_enqueue_on(broker: Broker, unique: Unique)
     second = make_job("b", unique=unique)
 
     assert await holder(broker, second) == "a"
-    assert await broker.get([Ref("default", "b")]) == [None]
+    assert list(await broker.get([Ref("default", "b")])) == [None]
 
 
 async def test_two_jobs_of_one_call_cannot_hold_one_key(broker: Broker, hand: Hand) -> None:

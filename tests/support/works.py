@@ -13,6 +13,7 @@ from treadle.broker.base import Applied, Broker
 from treadle.broker.memory import MemoryBroker
 from treadle.broker.url import parse
 from treadle.domain.job import Job, Record, Ref
+from treadle.domain.selection import Ordered
 from treadle.domain.state import FINAL, State
 from treadle.runtime.options import WorkerOptions
 from treadle.runtime.registry import Registry
@@ -22,6 +23,9 @@ from tests.support.virtual import LoopClock
 
 class Works:
     """Handlers register with `registry`; jobs go in by `enqueue`; `worker()` runs them."""
+
+    nothing = Ordered(("none",))
+    """A selection for a worker that only sweeps."""
 
     def __init__(self, clock: LoopClock) -> None:
         self.clock = clock
@@ -84,12 +88,19 @@ class Works:
                     return records
                 cursor = (await self.broker.events(cursor, wait_ms=60_000)).cursor
 
+    async def until_waiting(self, id: str, queue: str = "default") -> Record:
+        """Wait until a job waits to be claimed."""
+        return await self._until(id, queue, State.WAITING)
+
     async def until_running(self, id: str, queue: str = "default") -> Record:
         """Wait until a job runs."""
+        return await self._until(id, queue, State.RUNNING)
+
+    async def _until(self, id: str, queue: str, state: State) -> Record:
         cursor = (await self.broker.events(None)).cursor
         with anyio.fail_after(24 * 3600):
             while True:
                 record = await self.get(id, queue)
-                if record.head.state is State.RUNNING:
+                if record.head.state is state:
                     return record
                 cursor = (await self.broker.events(cursor, wait_ms=60_000)).cursor

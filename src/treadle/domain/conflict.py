@@ -18,6 +18,8 @@ class Verdict(Enum):
     """The write is in the record's history: it was ours, only the reply was lost."""
     DROP = "drop"
     """Somebody else has written: the attempt lost its lease."""
+    GONE = "gone"
+    """An unstarted job that was to be handed back is no longer ours: nothing was lost."""
 
 
 def after_conflict(write: Write, current: Record | None, *, resent: bool) -> Verdict:
@@ -31,7 +33,11 @@ def after_conflict(write: Write, current: Record | None, *, resent: bool) -> Ver
         return Verdict.AGAIN
     if resent and isinstance(write, Change) and _has_row(current, write):
         return Verdict.OWN
-    return Verdict.DROP
+    return Verdict.DROP if _tells_of_a_run(write) else Verdict.GONE
+
+
+def _tells_of_a_run(write: Write) -> bool:
+    return not isinstance(write, Change) or write.history is not None
 
 
 def _has_row(current: Record, change: Change) -> bool:

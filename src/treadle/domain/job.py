@@ -40,19 +40,19 @@ class OnCrash(StrEnum):
     """Never run it a second time once it started (at most once)."""
 
 
-class After(Struct, frozen=True, tag="after"):
+class After(Struct, frozen=True, gc=False, tag="after"):
     """A duration from the broker's now, in ms."""
 
     ms: int
 
 
-class At(Struct, frozen=True, tag="at"):
+class At(Struct, frozen=True, gc=False, tag="at"):
     """An instant of broker time, in ms."""
 
     ms: int
 
 
-class Keep(Struct, frozen=True, tag="keep"):
+class Keep(Struct, frozen=True, gc=False, tag="keep"):
     """Leave the time index where it is."""
 
 
@@ -61,14 +61,14 @@ NOW = After(0)
 KEEP = Keep()
 
 
-class Ref(Struct, frozen=True, order=True, array_like=True):
+class Ref(Struct, frozen=True, gc=False, order=True, array_like=True):
     """The identity of a job."""
 
     queue: str
     id: str
 
 
-class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Policy(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What shall happen to a job when its attempts end: data that travels with the job."""
 
     max_attempts: int = 4
@@ -89,7 +89,7 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
 DEFAULT_POLICY = Policy()
 
 
-class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One unit of work as it was enqueued: the immutable body of a record.
 
     `payload` is a JSON object as bytes. `due` says when it may first be claimed, `expires` when
@@ -114,7 +114,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Small text fields that travel with the job: trace context, tags."""
 
 
-class Head(Struct, frozen=True, kw_only=True):
+class Head(Struct, frozen=True, gc=False, kw_only=True):
     """What changes: the part of a record that brokers compare and replace."""
 
     state: State
@@ -139,7 +139,7 @@ class Head(Struct, frozen=True, kw_only=True):
     """The concurrency key it waits for; "" = it waits for other jobs, or is not blocked."""
 
 
-class ErrorInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ErrorInfo(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What is kept of an exception: safe text, never an object."""
 
     type: str
@@ -147,7 +147,7 @@ class ErrorInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceback: str = ""
 
 
-class HistoryRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HistoryRow(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One line of a job's history: how an attempt ended, or what an operator did.
 
     Attempts are named by the fence of their claim, so that a writer whose reply was lost finds
@@ -175,7 +175,7 @@ class FaultCode(StrEnum):
     UNSUPPORTED_VERSION = "unsupported_version"
 
 
-class Fault(Struct, frozen=True, kw_only=True):
+class Fault(Struct, frozen=True, gc=False, kw_only=True):
     """A record whose body cannot be read: bad data is data."""
 
     code: FaultCode
@@ -184,7 +184,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     """The bytes as found, at most 4 KiB of them."""
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class Record(Struct, frozen=True, gc=False, kw_only=True):
     """A job as the broker holds it.
 
     `claim` fills job and head; `overdue` leaves the payload empty; `find` leaves payload, result

@@ -14,7 +14,7 @@ from treadle.domain.job import After, At, Due, ErrorInfo, HistoryRow, Job, Ref
 from treadle.domain.state import Event, Reason, State
 
 
-class Succeeded(Struct, frozen=True, kw_only=True):
+class Succeeded(Struct, frozen=True, gc=False, kw_only=True):
     """The handler returned; `result` is JSON, None for no result."""
 
     result: bytes | None = None
@@ -22,7 +22,7 @@ class Succeeded(Struct, frozen=True, kw_only=True):
     follow_ups: tuple[Job, ...] = ()
 
 
-class Failed(Struct, frozen=True, kw_only=True):
+class Failed(Struct, frozen=True, gc=False, kw_only=True):
     """The handler raised, or ran into its time limit.
 
     `kinds` names the exception's class and its bases, qualified, most derived first.
@@ -38,21 +38,21 @@ class Failed(Struct, frozen=True, kw_only=True):
     ran_ms: int = 0
 
 
-class Snoozed(Struct, frozen=True, kw_only=True):
+class Snoozed(Struct, frozen=True, gc=False, kw_only=True):
     """The handler wants to be called again later; no attempt is used up."""
 
     due: After | At
     ran_ms: int = 0
 
 
-class Cancelled(Struct, frozen=True, kw_only=True):
+class Cancelled(Struct, frozen=True, gc=False, kw_only=True):
     """The attempt ended because the job was cancelled, or the handler raised Cancel."""
 
     detail: str = ""
     ran_ms: int = 0
 
 
-class Interrupted(Struct, frozen=True, kw_only=True):
+class Interrupted(Struct, frozen=True, gc=False, kw_only=True):
     """The worker hands the job back: drain, pause, no room for it, or a claim nobody heard of."""
 
     started: bool = True
@@ -61,7 +61,7 @@ class Interrupted(Struct, frozen=True, kw_only=True):
     ran_ms: int = 0
 
 
-class Lost(Struct, frozen=True, kw_only=True):
+class Lost(Struct, frozen=True, gc=False, kw_only=True):
     """The lease ended and nobody settled the attempt.
 
     `ended` tells a death (the session has ended) from a stall (it lives).
@@ -72,7 +72,7 @@ class Lost(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Rejected(Struct, frozen=True, kw_only=True):
+class Rejected(Struct, frozen=True, gc=False, kw_only=True):
     """The job can never run: its bytes or its arguments do not fit."""
 
     reason: Reason
@@ -83,30 +83,30 @@ class Rejected(Struct, frozen=True, kw_only=True):
 Outcome = Succeeded | Failed | Snoozed | Cancelled | Interrupted | Lost | Rejected
 
 
-class Parked(Struct, frozen=True, kw_only=True):
+class Parked(Struct, frozen=True, gc=False, kw_only=True):
     """Nobody here can run it: unknown type, or a record of a newer version."""
 
     reason: Reason
     detail: str = ""
 
 
-class Expired(Struct, frozen=True, kw_only=True):
+class Expired(Struct, frozen=True, gc=False, kw_only=True):
     """It was claimed after it was worth running."""
 
 
-class LookedAt(Struct, frozen=True, kw_only=True):
+class LookedAt(Struct, frozen=True, gc=False, kw_only=True):
     """A blocked job was looked at: the state of each job it still waits for (None: unknown)."""
 
     parents: tuple[tuple[Ref, State | None], ...] = ()
 
 
-class CancelAsked(Struct, frozen=True, kw_only=True):
+class CancelAsked(Struct, frozen=True, gc=False, kw_only=True):
     """Somebody asked to cancel the job."""
 
     by: str = ""
 
 
-class RescheduleAsked(Struct, frozen=True, kw_only=True):
+class RescheduleAsked(Struct, frozen=True, gc=False, kw_only=True):
     """Somebody asked to run a waiting job at another time, or with another body."""
 
     due: After | At
@@ -114,13 +114,13 @@ class RescheduleAsked(Struct, frozen=True, kw_only=True):
     by: str = ""
 
 
-class RetryAsked(Struct, frozen=True, kw_only=True):
+class RetryAsked(Struct, frozen=True, gc=False, kw_only=True):
     """Somebody asked to run a final job again: a new run."""
 
     by: str = ""
 
 
-class DiscardAsked(Struct, frozen=True, kw_only=True):
+class DiscardAsked(Struct, frozen=True, gc=False, kw_only=True):
     """Somebody asked to remove a final record."""
 
     by: str = ""
@@ -138,7 +138,7 @@ Happening = (
 )
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class Change(Struct, frozen=True, gc=False, kw_only=True):
     """Replace the head of (queue, id) if its fence is `fence`.
 
     The broker adds 1 to the fence, clears the cancel flag, sets `finished` if `state` is final,
@@ -169,7 +169,7 @@ class Change(Struct, frozen=True, kw_only=True):
     """Start a new run: result, expiry and cancel are cleared, and the unique key is taken again."""
 
 
-class CancelRequest(Struct, frozen=True, kw_only=True):
+class CancelRequest(Struct, frozen=True, gc=False, kw_only=True):
     """Set the cancel flag of a running job if its fence is `fence`; the fence does not move."""
 
     queue: str
@@ -177,7 +177,7 @@ class CancelRequest(Struct, frozen=True, kw_only=True):
     fence: int
 
 
-class Removal(Struct, frozen=True, kw_only=True):
+class Removal(Struct, frozen=True, gc=False, kw_only=True):
     """Remove the final record (queue, id) if its fence is `fence`; remember the id for a while."""
 
     queue: str
@@ -199,7 +199,7 @@ class RefusalCode(StrEnum):
     UNKNOWN_PARENT = "unknown_parent"
 
 
-class Refused(Struct, frozen=True, kw_only=True):
+class Refused(Struct, frozen=True, gc=False, kw_only=True):
     """Nothing is written; `detail` says why, for people."""
 
     code: RefusalCode

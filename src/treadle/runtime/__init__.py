@@ -1,0 +1,1 @@
+"""The runtime: claim -> attempt -> settle, on anyio."""

@@ -1,0 +1,234 @@
+"""Keeps the session's leases, from a thread with a broker of its own.
+
+A handler that blocks the worker's loop must not cost its own lease or that of its neighbours, so
+the heartbeat does not run on that loop. The same thread watches the loop: blocked for more than 1 s,
+it logs the blocked stack; for more than 30 s, it hands back the jobs that no slot has started; and when a
+job's own time limit is over by 5 s while the loop is blocked, it settles that attempt itself as timed
+out, so that a stuck handler cannot hold a job for ever.
+
+On a virtual clock (tests) the same duty runs as a task of the worker's loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+from msgspec import Struct
+
+from treadle.broker.base import Broker, Clock, Lease, Pulse
+from treadle.broker.loop import LoopHandle
+from treadle.domain.decide import decide
+from treadle.domain.job import Record
+from treadle.domain.outcome import Happening, Interrupted, Refused, Write
+from treadle.domain.retry import Rng
+from treadle.errors import BrokerError, SessionEnded
+from treadle.runtime.backoff import Backoff
+from treadle.runtime.clock import BrokerClock
+from treadle.runtime.leases import Leases
+from treadle.runtime.options import STUCK_MS, WorkerOptions
+from treadle.runtime.slots import Crew, timed_out
+
+logger = logging.getLogger("treadle.beat")
+_T = TypeVar("_T")
+
+_BUSY_BEAT_S = 1.0
+"""While attempts run for longer than this, beats come this often: a cancel reaches them soon."""
+_WATCH_S = 0.5
+
+
+class Pulled(Struct):
+    """What the loop shows of itself: the instant at which it was last seen alive."""
+
+    at: float
+
+
+class Beat:
+    """Beats for one session until stopped; `heard` and `ended` are called on the worker's loop."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        session: str,
+        leases: Leases,
+        crew: Crew,
+        options: WorkerOptions,
+        clock: Clock,
+        broker_clock: BrokerClock,
+        rng: Rng,
+        heard: Callable[[Pulse], None],
+        ended: Callable[[SessionEnded], None],
+    ) -> None:
+        self._broker = broker
+        self._session = session
+        self._leases = leases
+        self._crew = crew
+        self._options = options
+        self._clock = clock
+        self._broker_clock = broker_clock
+        self._rng = rng
+        self._heard = heard
+        self._ended = ended
+        self._alive = Pulled(clock.monotonic())
+        self._blocked_logged = False
+        self._settled: set[Lease] = set()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._post: Callable[[Callable[[], object]], object] = _call
+        self._main_thread = threading.get_ident()
+
+    def start(self) -> None:
+        """Start the thread; call it on the worker's loop."""
+        handle = LoopHandle()
+        self._post = handle.post
+        self._thread = threading.Thread(
+            target=self._in_thread, args=(handle.backend,), name="treadle-beat", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end after the beat under way."""
+        self._stop.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def alive(self) -> None:
+        """Note that the worker's loop turns; called on it twice a second."""
+        self._alive.at = self._clock.monotonic()
+
+    async def run(self) -> None:
+        """Beat until cancelled, on the loop that calls."""
+        backoff = Backoff(self._rng, "heartbeat")
+        due = 0.0
+        while True:
+            now = self._clock.monotonic()
+            if now >= due:
+                if not await self._once(backoff):
+                    return
+                due = self._clock.monotonic() + self._interval()
+            await self._look_at_loop()
+            await anyio.sleep(min(_WATCH_S, max(due - self._clock.monotonic(), 0.01)))
+
+    def _in_thread(self, backend: str) -> None:
+        try:
+            anyio.run(self._main, backend=backend)
+        except Exception:
+            logger.exception("heartbeat_failed")
+
+    async def _main(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._connected)
+            while not self._stop.is_set():
+                await anyio.sleep(0.05 if self._options.beat_ms < 1_000 else _WATCH_S / 2)
+            tasks.cancel_scope.cancel()
+
+    async def _connected(self) -> None:
+        backoff = Backoff(self._rng, "heartbeat_connect")
+        while True:
+            try:
+                await self._broker.connect()
+                break
+            except BrokerError as error:
+                await backoff.failed(error)
+        try:
+            await self.run()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._broker.disconnect()
+
+    def _interval(self) -> float:
+        now = self._clock.monotonic()
+        for slot in self._crew.slots:
+            if slot.attempt is not None and now - slot.started > _BUSY_BEAT_S:
+                return min(_BUSY_BEAT_S, self._options.beat_ms / 1000)
+        return self._options.beat_ms / 1000
+
+    async def _once(self, backoff: Backoff) -> bool:
+        """Beat once; tell whether the session lives."""
+        try:
+            pulse = await self._broker.heartbeat(self._session, self._leases.held())
+        except SessionEnded as error:
+            self._post(_bound(self._ended, error))
+            return False
+        except BrokerError as error:
+            await backoff.failed(error)
+            return True
+        backoff.worked()
+        self._broker_clock.sync(pulse.now)
+        self._post(_bound(self._heard, pulse))
+        return True
+
+    async def _look_at_loop(self) -> None:
+        blocked_ms = (self._clock.monotonic() - self._alive.at) * 1000
+        if blocked_ms < self._options.blocked_warn_ms:
+            self._blocked_logged = False
+            return
+        if not self._blocked_logged:
+            self._blocked_logged = True
+            logger.warning(
+                "loop_blocked",
+                extra={"blocked_ms": int(blocked_ms), "stack": self._stack()},
+            )
+        try:
+            await self._settle_overrun()
+            if blocked_ms >= self._options.blocked_hand_back_ms:
+                await self._hand_back()
+        except BrokerError as error:
+            logger.warning("broker_away", extra={"duty": "blocked loop", "error": str(error)})
+
+    def _stack(self) -> str:
+        frame = sys._current_frames().get(self._main_thread)
+        return "" if frame is None else "".join(traceback.format_stack(frame)[-12:])
+
+    async def _settle_overrun(self) -> None:
+        """Settle attempts whose limit is long over while nobody on the loop can."""
+        now = self._clock.monotonic()
+        late: list[tuple[Record, Happening]] = []
+        for slot in self._crew.slots:
+            record, attempt, deadline = slot.record, slot.attempt, slot.deadline
+            if record is None or attempt is None or not deadline or attempt.lease in self._settled:
+                continue
+            if now > deadline + STUCK_MS / 1000:
+                self._settled.add(attempt.lease)
+                late.append((record, timed_out(record)))
+        if late:
+            await self._apply(late)
+            await self._hand_back()
+
+    async def _hand_back(self) -> None:
+        """Give back what no slot has started; the loop is blocked, so nobody else takes it."""
+        unstarted = self._crew.take_back()
+        if unstarted:
+            logger.warning("handed_back", extra={"jobs": len(unstarted)})
+            await self._apply([(record, Interrupted(started=False)) for record in unstarted])
+            for record in unstarted:
+                self._leases.forget(record)
+
+    async def _apply(self, ended: list[tuple[Record, Happening]]) -> None:
+        now = self._broker_clock.now_ms()
+        writes: list[Write] = []
+        for record, happening in ended:
+            write = decide(record, happening, record.job.policy, now, self._rng)
+            if not isinstance(write, Refused):
+                writes.append(write)
+        await self._broker.apply(writes)
+
+
+def _call(callback: Callable[[], object]) -> object:
+    return callback()
+
+
+def _bound(function: Callable[[_T], None], value: _T) -> Callable[[], None]:
+    def call() -> None:
+        function(value)
+
+    return call

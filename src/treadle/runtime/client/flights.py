@@ -1,0 +1,196 @@
+"""Enqueues of one event loop, gathered into one broker call per flight: group commit without timers.
+
+Theory of operation. Who comes first leads: it sends its jobs and those of everybody who came in the
+same turn of the loop. Who comes while a flight is under way waits; when it has landed, the first
+of those leads the next one. There is no task in the background, so nothing outlives its caller.
+
+What may go wrong. The leader is cancelled: the others of its flight go again, with the next leader.
+The reply is lost, or the deadline comes first: whoever still has time goes again. Going again
+is safe, since a job is stored once under its id. So each caller learns one of three things in bounded
+time: stored, not stored (`NotAccepted`), or not known (`Uncertain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from treadle.broker.base import Applied, Broker, Duplicate
+from treadle.domain.job import Job
+from treadle.domain.outcome import Refused
+from treadle.errors import BrokerUnavailable, NotAccepted, Uncertain
+
+FLIGHT_JOBS: Final = 1_000
+"""Most jobs of one broker call."""
+_AGAIN_S: Final = 0.1
+_TOO_LATE_S: Final = 0.001
+
+Result = Applied | Duplicate | Refused
+
+
+class _Caller:
+    """One call of `fly`: its jobs, and what became of them."""
+
+    __slots__ = ("deadline", "failure", "jobs", "landed", "leads", "results", "sent")
+
+    def __init__(self, jobs: Sequence[Job], deadline: float) -> None:
+        self.jobs = jobs
+        self.deadline = deadline
+        self.landed: anyio.Event | None = None
+        self.leads = False
+        self.sent = False
+        """A broker call with these jobs was made whose effect is not known."""
+        self.results: Sequence[Result] | None = None
+        self.failure: Exception | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        return self.results is not None or self.failure is not None
+
+    def wake(self) -> None:
+        if self.landed is not None:
+            self.landed.set()
+
+    def answer(self) -> Sequence[Result]:
+        if self.failure is not None:
+            raise self.failure
+        return self.results or ()
+
+    def fail(self, why: str, cause: Exception | None = None) -> None:
+        """Fail with what is true of these jobs: not stored, or not known."""
+        if self.sent:
+            ids = [job.id for job in self.jobs]
+            text = f"{_named(self.jobs)}: it is not known whether it was stored: {why}. "
+            text += "Enqueueing again with the same id is safe."
+            self.failure = Uncertain(text, ids=ids)
+        else:
+            self.failure = NotAccepted(f"{_named(self.jobs)}: nothing was stored: {why}")
+        self.failure.__cause__ = cause
+
+
+class Flights:
+    """The enqueues of one event loop."""
+
+    def __init__(
+        self,
+        broker: Callable[[], Awaitable[Broker]],
+        timeout_s: float,
+        synced: Callable[[int], None],
+    ) -> None:
+        self.synced = synced
+        """Told the broker's time with each reply."""
+        self._broker = broker
+        self._timeout_s = timeout_s
+        self._waiting: list[_Caller] = []
+        self._flying = False
+
+    async def fly(self, jobs: Sequence[Job]) -> Sequence[Result]:
+        """Store up to `FLIGHT_JOBS` jobs, together with those of others; answer for each of them.
+
+        Raises:
+            NotAccepted: if none of them was stored.
+            Uncertain: if they may be stored.
+        """
+        caller = _Caller(jobs, anyio.current_time() + self._timeout_s)
+        self._waiting.append(caller)
+        if self._flying:
+            await self._wait(caller)
+            if caller.is_answered:
+                return caller.answer()
+        self._flying = True
+        try:
+            while not caller.is_answered:
+                await self._lead()
+        finally:
+            self._leave(caller)
+            self._hand_over()
+        return caller.answer()
+
+    async def _wait(self, caller: _Caller) -> None:
+        """Wait until somebody else has answered for this caller, or it is to lead."""
+        caller.landed = anyio.Event()
+        try:
+            await caller.landed.wait()
+        except BaseException:
+            self._leave(caller)
+            if caller.leads:
+                self._hand_over()
+            raise
+
+    def _leave(self, caller: _Caller) -> None:
+        if caller in self._waiting:
+            self._waiting.remove(caller)
+
+    def _hand_over(self) -> None:
+        """Let the first of those who wait lead the next flight."""
+        self._flying = bool(self._waiting)
+        if self._flying:
+            self._waiting[0].leads = True
+            self._waiting[0].wake()
+
+    async def _lead(self) -> None:
+        await checkpoint()  # who was answered just now comes along with what it has next
+        going = self._take()
+        try:
+            await self._send(going)
+        finally:
+            self._waiting[:0] = [caller for caller in going if not caller.is_answered]
+            for caller in going:
+                if caller.is_answered:
+                    caller.wake()
+
+    def _take(self) -> list[_Caller]:
+        """Take from the front what fits into one flight, the first in any case."""
+        count = size = 0
+        for caller in self._waiting:
+            size += len(caller.jobs)
+            if count and size > FLIGHT_JOBS:
+                break
+            count += 1
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+    async def _send(self, callers: Sequence[_Caller]) -> None:
+        now = anyio.current_time()
+        for caller in callers:
+            if caller.deadline - now < _TOO_LATE_S:
+                caller.fail(f"the broker did not answer within {self._timeout_s:g} s")
+        going = [caller for caller in callers if not caller.is_answered]
+        if not going:
+            return
+        fresh = [caller for caller in going if not caller.sent]
+        with anyio.CancelScope(deadline=min(caller.deadline for caller in going)):
+            try:
+                await self._call(going)
+            except BrokerUnavailable as error:  # this call stored nothing
+                for caller in fresh:
+                    caller.sent = False
+                    caller.fail(str(error), error)
+                await anyio.sleep(_AGAIN_S if len(fresh) < len(going) else 0)
+            except Uncertain:
+                await anyio.sleep(_AGAIN_S)
+            except Exception as error:  # noqa: BLE001 - each caller raises it
+                for caller in going:
+                    caller.failure = error
+
+    async def _call(self, going: Sequence[_Caller]) -> None:
+        broker = await self._broker()
+        one = len(going) == 1
+        jobs = going[0].jobs if one else [job for caller in going for job in caller.jobs]
+        for caller in going:
+            caller.sent = True
+        enqueued = await broker.enqueue(jobs)
+        self.synced(enqueued.now)
+        end = 0
+        for caller in going:
+            begin, end = end, end + len(caller.jobs)
+            caller.results = enqueued.results if one else enqueued.results[begin:end]
+
+
+def _named(jobs: Sequence[Job]) -> str:
+    if len(jobs) == 1:
+        return f"job {jobs[0].id} ({jobs[0].type}, queue {jobs[0].queue})"
+    return f"{len(jobs)} jobs ({jobs[0].id} to {jobs[-1].id})"

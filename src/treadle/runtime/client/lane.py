@@ -1,0 +1,102 @@
+"""What a client keeps for one event loop: a broker of its own, and who shares its calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+import anyio
+
+from treadle.broker.base import Broker, Durability
+from treadle.broker.loop import LoopHandle
+from treadle.errors import BrokerRefused
+from treadle.runtime.client.flights import Flights
+from treadle.runtime.client.watch import Watch
+from treadle.runtime.clock import BrokerClock
+
+_DISCONNECT_S: Final = 5.0
+_STRENGTH: Final = tuple(Durability)
+
+
+class Lane:
+    """One event loop's way to the broker; connects when it is first needed."""
+
+    def __init__(
+        self, broker: Broker, clock: BrokerClock, timeout_s: float, durability: Durability | None
+    ) -> None:
+        self.clock = clock
+        self.flights = Flights(self.broker, timeout_s, self.synced)
+        self.watch = Watch(self.broker)
+        self.has_time = False
+        """The clock follows a reply of the broker, not this machine's wall clock."""
+        self._loop = LoopHandle()
+        self._broker = broker
+        self._durability = durability
+        self._connected = False
+        self._connecting = anyio.Lock()
+        self._keeper: AsyncGenerator[None, None] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether its event loop still runs."""
+        return self._loop.post(_nothing)
+
+    def synced(self, now_ms: int) -> None:
+        """Take over the broker's time."""
+        self.has_time = True
+        self.clock.sync(now_ms)
+
+    async def broker(self) -> Broker:
+        """Return the connected broker.
+
+        Raises:
+            BrokerUnavailable: if it cannot be reached.
+            BrokerRefused: if it must not be used, or promises less than was asked for.
+        """
+        if not self._connected:
+            async with self._connecting:
+                if not self._connected:
+                    await self._connect()
+        return self._broker
+
+    async def close(self) -> None:
+        """Disconnect. Calling twice is harmless, and the next call connects again."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            await keeper.aclose()
+
+    async def _connect(self) -> None:
+        await self._broker.connect()
+        if self._durability is not None:
+            await refuse_weaker(self._broker, self._durability)
+        self._connected = True
+        self._keeper = self._until_the_loop_ends()
+        await anext(self._keeper)
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        # Event loops close the generators that are still open when they end: nobody has to
+        # remember to close a client, and its threads and sockets do not outlive the loop.
+        try:
+            yield
+        finally:
+            self._connected = False
+            with anyio.move_on_after(_DISCONNECT_S, shield=True):
+                await self._broker.disconnect()
+
+
+async def refuse_weaker(broker: Broker, wanted: Durability) -> None:
+    """Refuse a broker whose live settings promise less than `wanted`.
+
+    Raises:
+        BrokerRefused: saying what it promises, and what was asked for.
+    """
+    found = await broker.describe()
+    if _STRENGTH.index(found.durability) < _STRENGTH.index(wanted):
+        raise BrokerRefused(
+            f"{broker.url} promises durability {found.durability.value!r}, but the setting "
+            f"`durability` asks for {wanted.value!r}. `qrun doctor` says what to change."
+        )
+
+
+def _nothing() -> None:
+    """Do nothing: whether a loop takes it tells whether it lives."""

@@ -1,0 +1,167 @@
+"""From what a handler raised to what is kept of it: an outcome with safe text, never an object.
+
+User exceptions are hostile input: `str()` and `repr()` may raise, recurse or return megabytes,
+classes may lie about their names, memory may be short. Nothing here raises. What asks a coroutine
+to end (cancellation, GeneratorExit) is never given to these functions.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from treadle.domain.job import ErrorInfo, Policy
+from treadle.domain.limits import ERROR_CHARS, clip
+from treadle.domain.outcome import Cancelled, Failed, Outcome, Snoozed
+from treadle.domain.state import Reason
+from treadle.runtime.policies import qualified
+from treadle.runtime.signals import Cancel, GiveUp, Retry, Signal, Snooze
+
+_OWN_FOLDER = str(Path(__file__).parents[1]) + "/"
+_MESSAGE_CHARS = 8 * 1024
+_NAME_CHARS = 256
+_FRAMES_AT_EACH_END = 40
+_MOST_LINKS = 20
+_MOST_MEMBERS = 15
+_MOST_KINDS = 64
+
+
+def failure(error: BaseException, policy: Policy | None = None) -> Outcome:
+    """Turn an exception of a handler, or one of its signals, into the outcome of the attempt.
+
+    `policy` is the job's: a plain `Retry` counts as any exception that it wants to see. A group with
+    a single exception inside counts as that exception, since task groups wrap what is raised in them.
+    """
+    try:
+        return _outcome(error, policy)
+    except BaseException:  # noqa: BLE001 - a class that lies about itself, or no memory left
+        return Failed(
+            error=ErrorInfo(type=_type_name(error), message="<the exception could not be read>"),
+            kinds=("builtins.Exception",),
+        )
+
+
+def _outcome(error: BaseException, policy: Policy | None) -> Outcome:
+    inner = _only_leaf(error)
+    if not isinstance(inner, Signal):
+        return Failed(error=describe(error), kinds=kinds(error))
+    match inner:
+        case Retry(due=due):
+            wanted = policy.retry_on if policy is not None and due is None else ()
+            return Failed(error=_cause(inner), kinds=(*kinds(inner), *wanted), retry_after=due)
+        case Snooze(due=due):
+            return Snoozed(due=due)
+        case GiveUp():
+            return Failed(
+                error=_cause(inner), kinds=kinds(inner), give_up=True, reason=Reason.GIVEN_UP
+            )
+        case Cancel(detail=detail):
+            return Cancelled(detail=clip(readable(detail), _MESSAGE_CHARS))
+        case _:
+            return Failed(error=describe(inner), kinds=kinds(inner))
+
+
+def _cause(signal: Retry | GiveUp) -> ErrorInfo:
+    """Describe what made the handler raise a signal, or the signal itself."""
+    behind = signal.__cause__ or (None if signal.__suppress_context__ else signal.__context__)
+    if behind is None:
+        return describe(signal)
+    told = describe(behind)
+    said = _message(signal)
+    return ErrorInfo(
+        type=told.type,
+        message=f"{said} ({told.message})" if said else told.message,
+        traceback=told.traceback,
+    )
+
+
+def _only_leaf(error: BaseException) -> BaseException:
+    for _ in range(_MOST_LINKS):
+        inside = _inside(error)
+        if len(inside) != 1:
+            break
+        error = inside[0]
+    return error
+
+
+def _inside(error: BaseException) -> tuple[BaseException, ...]:
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return ()
+
+
+def kinds(error: BaseException) -> tuple[str, ...]:
+    """Name the exception's class and its bases, most derived first; also those of a group's only member."""
+    names: list[str] = []
+    leaf = _only_leaf(error)
+    for one in (error,) if leaf is error else (error, leaf):
+        names += [_qualified(kind) for kind in type(one).__mro__ if kind is not object]
+    return tuple(dict.fromkeys(names))[:_MOST_KINDS]
+
+
+def _qualified(kind: type) -> str:
+    return clip(readable(qualified(kind)), _NAME_CHARS)
+
+
+def _type_name(error: BaseException) -> str:
+    try:
+        return _qualified(type(error)).removeprefix("builtins.")
+    except BaseException:  # noqa: BLE001 - the class itself is hostile
+        return "Exception"
+
+
+def describe(error: BaseException) -> ErrorInfo:
+    """Return type, message and traceback of an exception as text that any store can keep."""
+    members = [f"{_type_name(one)}: {_message(one)}" for one in _inside(error)[:_MOST_MEMBERS]]
+    message = clip("; ".join([_message(error), *members]), _MESSAGE_CHARS)
+    return ErrorInfo(type=_type_name(error), message=message, traceback=_traceback(error))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return clip(readable(str(error)), _MESSAGE_CHARS)
+    except BaseException as raised:  # noqa: BLE001 - user code: it may raise whatever it likes
+        return f"<str() raised {_type_name(raised)}>"
+
+
+def readable(text: str) -> str:
+    """Return text that encodes as UTF-8: lone surrogates become escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return str.__str__(text)
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        told = traceback.TracebackException(
+            type(error), error, error.__traceback__, lookup_lines=False, compact=True
+        )
+        for part in _parts(told):
+            part.stack = _trimmed(part.stack)
+        return clip(readable("".join(told.format())), ERROR_CHARS)
+    except BaseException as raised:  # noqa: BLE001 - no memory, a hostile class, a hostile loader
+        return f"<the traceback could not be read: {_type_name(raised)}>"
+
+
+def _parts(told: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """Yield an exception, its causes and the members of its groups."""
+    waiting = [told]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting += [link for link in (part.__cause__, part.__context__) if link is not None]
+        waiting += part.exceptions or ()
+
+
+def _trimmed(stack: traceback.StackSummary) -> traceback.StackSummary:
+    """Drop the frames of Treadle, and the middle of a stack that is very deep."""
+    frames = [frame for frame in stack if not frame.filename.startswith(_OWN_FOLDER)]
+    if len(frames) > 2 * _FRAMES_AT_EACH_END:
+        left_out = len(frames) - 2 * _FRAMES_AT_EACH_END
+        gap = traceback.FrameSummary("<...>", 0, f"<{left_out} frames left out>", line="")
+        frames = [*frames[:_FRAMES_AT_EACH_END], gap, *frames[-_FRAMES_AT_EACH_END:]]
+    return traceback.StackSummary.from_list(frames)

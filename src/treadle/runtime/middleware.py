@@ -1,0 +1,72 @@
+"""The middleware in the box: logging, recovery and a default time limit.
+
+Each is plain `async (attempt, call_next) -> outcome`. Register with `jobs.use(...)`; order is as
+registered, the first is the outermost.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+
+from treadle.domain.job import ErrorInfo
+from treadle.domain.outcome import Failed, Outcome
+from treadle.domain.state import Reason
+from treadle.runtime.attempt import Attempt, Middleware, Next
+from treadle.runtime.failures import failure
+
+logger = logging.getLogger("treadle.job")
+
+
+def log_attempts(level: int = logging.INFO) -> Middleware:
+    """Log one line per attempt when it ends, with job id, type, queue, attempt and outcome.
+
+    When the level is not enabled it costs one check.
+    """
+
+    async def log(attempt: Attempt, call_next: Next) -> Outcome:
+        if not logger.isEnabledFor(level):
+            return await call_next(attempt)
+        started = attempt.tools.clock.monotonic()
+        outcome = await call_next(attempt)
+        job = attempt.job
+        fields = {
+            "job_id": job.id,
+            "type": job.type,
+            "queue": job.queue,
+            "attempt": attempt.number,
+            "status": type(outcome).__name__.lower(),
+            "ran_ms": int((attempt.tools.clock.monotonic() - started) * 1000),
+        }
+        if isinstance(outcome, Failed):
+            fields["error"] = f"{outcome.error.type}: {outcome.error.message}"
+        logger.log(level, "job_ended", extra=fields)
+        return outcome
+
+    return log
+
+
+async def recover(attempt: Attempt, call_next: Next) -> Outcome:
+    """Turn an exception of the middleware inside into a failed attempt with its traceback."""
+    try:
+        return await call_next(attempt)
+    except Exception as error:
+        return failure(error)
+
+
+def time_limit(seconds: float) -> Middleware:
+    """Limit every attempt that has no time limit of its own; what runs over it fails as `timeout`."""
+
+    async def limit(attempt: Attempt, call_next: Next) -> Outcome:
+        if attempt.job.policy.timeout_ms:
+            return await call_next(attempt)
+        with anyio.move_on_after(seconds) as scope:
+            return await call_next(attempt)
+        assert scope.cancelled_caught
+        message = f"job {attempt.job.id} ran longer than the default limit of {seconds:g} s"
+        error = ErrorInfo(type="TimeoutError", message=message)
+        kinds = ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception")
+        return Failed(error=error, kinds=kinds, reason=Reason.TIMEOUT)
+
+    return limit

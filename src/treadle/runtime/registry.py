@@ -1,0 +1,253 @@
+"""Registries: handlers by name, and the middleware around every attempt.
+
+`Jobs` is one; `Handlers` is one that is only a group, to be included by an application or registered by
+a plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    overload,
+)
+
+from treadle.domain.job import DEFAULT_POLICY, Policy
+from treadle.domain.job import Job as Spec
+from treadle.domain.limits import PAYLOAD_BYTES
+from treadle.errors import ConfigurationError, UnknownType
+from treadle.runtime.attempt import Middleware
+from treadle.runtime.context import Context
+from treadle.runtime.execution import RunIn
+from treadle.runtime.handlers import AnyHandler, AsyncHandler, SyncHandler, make_handler
+from treadle.runtime.job_options import HandlerOptions
+
+if TYPE_CHECKING:
+    from treadle.runtime.handle import Job
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class EnqueueClient(Protocol):
+    """What handlers need of a client."""
+
+    async def enqueue(self, jobs: Sequence[Spec]) -> list[Job[Any]]:
+        """Store jobs; return their handles in the same order, or raise."""
+        ...
+
+    def enqueue_sync(self, jobs: Sequence[Spec]) -> list[Job[Any]]:
+        """Do the same from code without a running event loop."""
+        ...
+
+
+# A coroutine function is also a plain one that returns a coroutine, and a first parameter that is
+# a Context is also one of P: checkers call that an overlap. The first overload that fits is meant.
+
+
+class Decorator(Protocol):
+    """What `handler(...)` returns: it turns a function into a handler."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncHandler[P, R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncHandler[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> SyncHandler[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncHandler[P, R]: ...
+
+
+class Registry:
+    """Handlers by name, and middleware in the order in which it was registered."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, AnyHandler] = {}
+        self._middleware: list[Middleware] = []
+        self.parent: Registry | None = None
+        """The registry that includes this one."""
+
+    @property
+    def handlers(self) -> Mapping[str, AnyHandler]:
+        """Return the handlers by name; a view that grows with them."""
+        return MappingProxyType(self._handlers)
+
+    @property
+    def middleware(self) -> Sequence[Middleware]:
+        """Return the middleware, the outermost first."""
+        return tuple(self._middleware)
+
+    @property
+    def client(self) -> EnqueueClient:
+        """Return what enqueues the jobs of its handlers.
+
+        Raises:
+            ConfigurationError: if it is a group that no application includes.
+        """
+        if self.parent is None:
+            raise ConfigurationError(
+                "these handlers belong to no application yet, so there is no broker to enqueue "
+                "to: call jobs.include(handlers) first"
+            )
+        return self.parent.client
+
+    @property
+    def default_policy(self) -> Policy:
+        """Return the policy of handlers that do not say otherwise."""
+        return DEFAULT_POLICY if self.parent is None else self.parent.default_policy
+
+    @property
+    def payload_bytes(self) -> int:
+        """Return the limit of a payload."""
+        return PAYLOAD_BYTES if self.parent is None else self.parent.payload_bytes
+
+    @overload
+    def handler(  # type: ignore[overload-overlap]
+        self, name: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncHandler[P, R]: ...
+    @overload
+    def handler(  # type: ignore[overload-overlap]
+        self, name: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncHandler[P, R]: ...
+    @overload
+    def handler(self, name: Callable[Concatenate[Context, P], R], /) -> SyncHandler[P, R]: ...
+    @overload
+    def handler(self, name: Callable[P, R], /) -> SyncHandler[P, R]: ...
+    @overload
+    def handler(
+        self,
+        name: str | None = None,
+        *,
+        run_in: RunIn | None = None,
+        **given: Unpack[HandlerOptions],
+    ) -> Decorator: ...
+    def handler(
+        self,
+        name: str | Callable[..., Any] | None = None,
+        *,
+        run_in: RunIn | None = None,
+        **given: Unpack[HandlerOptions],
+    ) -> Any:
+        """Register a function under a name; without one, under its own.
+
+            @jobs.handler("email.send", retry=5, timeout=30)
+            async def send_email(to: str, subject: str = "Welcome!") -> str: ...
+
+        A sync function runs in a thread, with `run_in="process"` in a child that can be killed. The
+        name is stored with every job: give one that survives a renaming of the function.
+
+        Raises:
+            ConfigurationError: if the name is taken, an option cannot be used, or the function
+                cannot run jobs.
+        """
+
+        def register(function: Callable[..., Any]) -> AnyHandler:
+            own = name if isinstance(name, str) else None
+            return self._add(make_handler(self, own, function, run_in=run_in, given=given))
+
+        return register(name) if callable(name) else register
+
+    def include(self, group: Registry) -> None:
+        """Take over the handlers and the middleware of a group; later ones of it follow.
+
+        A group belongs to the application that included it last.
+
+        Raises:
+            ConfigurationError: if a name is taken; nothing was taken over then.
+        """
+        if group in self._line():
+            raise ConfigurationError("a group of handlers cannot include itself")
+        for handler in group.handlers.values():
+            for registry in self._line():
+                registry.refuse_double(handler)
+        group.parent = self
+        for handler in group.handlers.values():
+            self._adopt(handler)
+        for middleware in group.middleware:
+            self.use(middleware)
+
+    def use(self, middleware: Middleware) -> None:
+        """Run `middleware` around every attempt, inside what was registered before."""
+        self._middleware.append(middleware)
+
+    def load_plugins(self) -> None:
+        """Let plugins register what they bring, once; a group has none of its own."""
+
+    def find(self, name: str) -> AnyHandler:
+        """Return the handler of that name.
+
+        Raises:
+            UnknownType: saying which one was perhaps meant.
+        """
+        handler = self._handlers.get(name)
+        if handler is None:
+            raise UnknownType(f"no handler for {name!r}. {self.hint(name)}")
+        return handler
+
+    def hint(self, name: str) -> str:
+        """Say which handler was perhaps meant by an unknown name, or which ones there are."""
+        close = get_close_matches(name, self._handlers, 1)
+        if close:
+            return f"Did you mean {close[0]!r}?"
+        return f"Known: {', '.join(sorted(self._handlers)) or 'none'}."
+
+    def decode_result(self, name: str, data: bytes | None) -> Any:
+        """Turn a stored result of a handler into what it returned."""
+        return self.find(name).decode_result(data)
+
+    def _add(self, handler: AnyHandler) -> AnyHandler:
+        for registry in self._line():
+            registry.refuse_double(handler)
+        self._adopt(handler)
+        return handler
+
+    def _adopt(self, handler: AnyHandler) -> None:
+        """Hold the handler here and in everything that includes this registry."""
+        line = self._line()
+        for registry in line:
+            registry.hold(handler)
+        handler.move(line[-1])
+
+    def _line(self) -> list[Registry]:
+        """Return this registry, what includes it, what includes that ..."""
+        found: list[Registry] = [self]
+        while (parent := found[-1].parent) is not None and parent not in found:
+            found.append(parent)
+        return found
+
+    def hold(self, handler: AnyHandler) -> None:
+        """Know a handler by its name; use `handler` or `include`, which check it."""
+        self._handlers[handler.name] = handler
+
+    def refuse_double(self, handler: AnyHandler) -> None:
+        """Refuse a handler whose name another one has.
+
+        Raises:
+            ConfigurationError: naming both functions.
+        """
+        other = self._handlers.get(handler.name)
+        if other is not None and other is not handler:
+            raise ConfigurationError(
+                f"two handlers are named {handler.name!r}: {_place(other)} and {_place(handler)}. "
+                "A name is stored with every job, so it must be unique"
+            )
+
+
+class Handlers(Registry):
+    """A group of handlers and middleware, for a module or a plugin: `jobs.include(handlers)`."""
+
+
+def _place(handler: AnyHandler) -> str:
+    return f"{handler.function.__module__}.{handler.function.__qualname__}"

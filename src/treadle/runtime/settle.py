@@ -1,0 +1,127 @@
+"""Outcomes on their way to the broker: decided, written, and decided again after a conflict.
+
+An entry stays here until the broker has answered for it, so an outage loses nothing. After a
+`Conflict` the domain says whether to decide again, to count the write as ours, or to drop it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from treadle.broker.base import Applied, Conflict, Duplicate
+from treadle.domain.conflict import Verdict, after_conflict
+from treadle.domain.decide import decide
+from treadle.domain.job import Record
+from treadle.domain.limits import Budget, trim
+from treadle.domain.outcome import Change, Happening, Refused, Write
+from treadle.domain.retry import Rng
+from treadle.runtime.report import WorkerReport
+
+logger = logging.getLogger("treadle.settle")
+
+
+class Entry(Struct, gc=False):
+    """An attempt that ended: its record as claimed, or as it stands after a conflict."""
+
+    record: Record
+    happening: Happening
+    uncertain: bool = False
+    """It was sent once and no reply came."""
+
+
+Forget = Callable[[Record], None]
+
+
+class Settler:
+    """Keeps ended attempts until the broker has answered for them.
+
+    `forget` is called for every record that no longer needs its lease.
+    """
+
+    def __init__(self, *, rng: Rng, budget: Budget, report: WorkerReport, forget: Forget) -> None:
+        self.waiting: deque[Entry] = deque()
+        self.in_flight: list[Entry] = []
+        self.children = False
+        """Some job that others wait for is final: somebody should look at once."""
+        self._rng = rng
+        self._budget = budget
+        self._report = report
+        self._forget = forget
+
+    def add(self, record: Record, happening: Happening) -> None:
+        """Keep an ended attempt until it is settled."""
+        self.waiting.append(Entry(record, happening))
+
+    def __len__(self) -> int:
+        """Count what is not settled yet."""
+        return len(self.waiting) + len(self.in_flight)
+
+    def begin(self, most: int, now: int) -> list[Write]:
+        """Decide about the oldest entries; they are in flight until `answered` or `failed`."""
+        writes: list[Write] = []
+        entries = self.in_flight
+        while self.waiting and len(writes) < most:
+            entry = self.waiting.popleft()
+            record = entry.record
+            write = decide(record, entry.happening, record.job.policy, now, self._rng)
+            if isinstance(write, Refused):
+                self._drop(entry)
+                continue
+            if isinstance(write, Change) and (write.result or write.history):
+                write = trim(write, self._budget)
+            entries.append(entry)
+            writes.append(write)
+        return writes
+
+    def answered(
+        self, writes: Sequence[Write], results: Sequence[Applied | Conflict | Duplicate]
+    ) -> None:
+        """Take the broker's answers for everything in flight."""
+        entries, self.in_flight = self.in_flight, []
+        for entry, write, result in zip(entries, writes, results, strict=True):
+            match result:
+                case Applied(children=children):
+                    self._settled(entry, write)
+                    self.children = self.children or children
+                case Conflict(record=record):
+                    self._conflict(entry, write, record)
+                case Duplicate():
+                    self._drop(entry)
+
+    def failed(self) -> None:
+        """Put everything in flight back: the broker did not answer, it may have written."""
+        for entry in reversed(self.in_flight):
+            entry.uncertain = True
+            self.waiting.appendleft(entry)
+        self.in_flight = []
+
+    def _settled(self, entry: Entry, write: Write) -> None:
+        if isinstance(write, Change):
+            self._report.count(write)
+        self._forget(entry.record)
+
+    def _conflict(self, entry: Entry, write: Write, current: Record | None) -> None:
+        match after_conflict(write, current, resent=entry.uncertain):
+            case Verdict.AGAIN:
+                assert current is not None
+                entry.record = current
+                self.waiting.append(entry)
+            case Verdict.OWN:
+                self._settled(entry, write)
+            case Verdict.DROP:
+                self._drop(entry)
+            case Verdict.GONE:
+                self._forget(entry.record)
+
+    def _drop(self, entry: Entry) -> None:
+        self._report.lease_lost += 1
+        job = entry.record.job
+        logger.warning(
+            "lease_lost",
+            extra={"job_id": job.id, "queue": job.queue, "type": job.type},
+        )
+        self._forget(entry.record)

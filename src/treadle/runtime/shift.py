@@ -1,0 +1,318 @@
+"""What a worker does while its session is open, and how it ends.
+
+All duties live in one task group. A drain stops claims, hands back what is unstarted, waits for
+running attempts as long as the grace period, cancels and hands back the rest, settles and closes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from random import Random
+
+import anyio
+from msgspec import Struct
+
+from treadle.broker.base import Broker, Clock, Pulse
+from treadle.domain.admission import admit
+from treadle.domain.job import Record
+from treadle.domain.limits import Budget
+from treadle.domain.outcome import Happening, Interrupted, Outcome
+from treadle.errors import BrokerError, SessionEnded
+from treadle.runtime.attempt import Attempt, Next, Tools
+from treadle.runtime.beat import Beat
+from treadle.runtime.chain import compose
+from treadle.runtime.clock import BrokerClock
+from treadle.runtime.handlers import AnyHandler
+from treadle.runtime.janitor import Janitor
+from treadle.runtime.leases import Leases
+from treadle.runtime.notebook import Notebook
+from treadle.runtime.options import MOST_SOLO, WorkerOptions
+from treadle.runtime.pump import Pump
+from treadle.runtime.registry import Registry
+from treadle.runtime.report import WorkerReport
+from treadle.runtime.settle import Settler
+from treadle.runtime.slots import Crew, Stop
+from treadle.runtime.solo import Alone
+from treadle.runtime.sweeper import Sweeper
+
+logger = logging.getLogger("treadle.worker")
+
+_ALIVE_S = 0.5
+_CHECK_S = 0.05
+_AFTER_GRACE_S = 1.0
+"""How long cancelled handlers may take to end before they are handed back anyway."""
+
+
+async def _innermost(attempt: Attempt) -> Outcome:
+    return await attempt.handler.run(attempt)
+
+
+class DrainOrder:
+    """When to stop, and how long running attempts may go on; written by the worker's `drain`."""
+
+    def __init__(self, grace_ms: int) -> None:
+        self.grace_ms = grace_ms
+        self.asked = anyio.Event()
+        self.again = anyio.Event()
+
+    def ask(self, grace_ms: int | None) -> None:
+        """Ask for a drain; a later call can only shorten the grace period."""
+        if grace_ms is not None:
+            self.grace_ms = min(self.grace_ms, grace_ms)
+        if self.asked.is_set():
+            self.again.set()
+        self.asked.set()
+
+
+class Premises(Struct, frozen=True, kw_only=True):
+    """Everything that a shift is given."""
+
+    name: str
+    session: str
+    broker: Broker
+    registry: Registry
+    options: WorkerOptions
+    report: WorkerReport
+    clock: Clock
+    broker_clock: BrokerClock
+    notebook: Notebook
+    tools: Tools
+    rng: Random
+    order: DrainOrder
+    opened: Callable[[], None]
+    """Called when claims begin."""
+
+
+class Shift:
+    """What a worker does while its session is open."""
+
+    def __init__(self, given: Premises) -> None:
+        self.ended: SessionEnded | None = None
+        """Why the session ended, if it was not this shift that closed it."""
+        self._given = given
+        broker, options, rng = given.broker, given.options, given.rng
+        self._leases = Leases()
+        self._settler = Settler(
+            rng=rng,
+            budget=Budget(broker.max_record),
+            report=given.report,
+            forget=self._leases.forget,
+        )
+        alone = Alone(options.app)
+        self._solo = self._make_crew(MOST_SOLO, alone.run, None)
+        self._crew = self._make_crew(options.concurrency, _innermost, self._solo)
+        alone.crew = self._crew
+        self._crews = (self._crew, self._solo)
+        self._pump = Pump(
+            broker=broker,
+            session=given.session,
+            crew=self._crew,
+            settler=self._settler,
+            leases=self._leases,
+            notebook=given.notebook,
+            clock=given.broker_clock,
+            options=options,
+            report=given.report,
+            rng=rng,
+            heard=self._heard,
+        )
+        self._beat = Beat(
+            broker.another() if options.beat_in_thread else broker,
+            session=given.session,
+            leases=self._leases,
+            crew=self._crew,
+            options=options,
+            clock=given.clock,
+            broker_clock=given.broker_clock,
+            rng=rng,
+            heard=self._heard,
+            ended=self._session_ended,
+        )
+        self._closing = False
+        self._tasks = anyio.create_task_group()
+
+    def _make_crew(self, size: int, innermost: Next, solo: Crew | None) -> Crew:
+        given = self._given
+        return Crew(
+            size=size,
+            chain=compose(given.registry.middleware, innermost),
+            handlers=given.registry.handlers,
+            tools=given.tools,
+            clock=given.clock,
+            admit=self._admit,
+            done=self._done,
+            solo=solo,
+        )
+
+    def _admit(self, record: Record, handler: AnyHandler | None) -> Happening | None:
+        if handler is not None and record.fault is None and not record.head.expires:
+            if not record.lost:
+                return None
+        return admit(record, self._given.broker_clock.now_ms(), known=handler is not None)
+
+    def _done(self, record: Record, happening: Happening | None) -> None:
+        if happening is None:
+            self._leases.forget(record)
+        else:
+            self._settler.add(record, happening)
+        self._pump.notify()
+
+    def _heard(self, pulse: Pulse) -> None:
+        now = self._given.clock.monotonic()
+        adopted = self._leases.heard(pulse, self._crews, self._settler, now)
+        self._given.report.orphans += adopted
+        self._pump.notify()
+
+    def _session_ended(self, error: SessionEnded) -> None:
+        """Stop everything at once: the attempts no longer count."""
+        if self._closing:
+            return  # it was this shift that closed it; a last beat came too late
+        logger.error("session_ended", extra={"worker": self._given.name, "error": str(error)})
+        self.ended = error
+        self._pump.stop_claiming()
+        for crew in self._crews:
+            crew.take_back()
+        self._leases.forget_all()
+        self._tasks.cancel_scope.cancel()
+
+    async def run(self) -> None:
+        """Work until drained, then hand back, settle and close."""
+        options = self._given.options
+        if options.beat_in_thread:
+            self._beat.start()
+        try:
+            async with self._tasks as tasks:
+                for crew in self._crews:
+                    for slot in crew.slots:
+                        tasks.start_soon(crew.consume, slot)
+                    tasks.start_soon(crew.watch)
+                tasks.start_soon(self._guarded_pump)
+                tasks.start_soon(self._guarded_lane)
+                tasks.start_soon(self._sweep)
+                tasks.start_soon(
+                    Janitor(self._given.broker, rng=self._given.rng, each_ms=options.purge_ms).run
+                )
+                tasks.start_soon(self._keep)
+                if not options.beat_in_thread:
+                    tasks.start_soon(self._beat.run)
+                self._pump.notify()
+                self._given.opened()
+                await self._until_drained()
+                await self._drain()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._beat.stop()
+        self._closing = True
+        with anyio.CancelScope(shield=True):
+            if self.ended is None:
+                await self._close()
+        self._beat.join(2.0)
+
+    async def _guarded_pump(self) -> None:
+        try:
+            await self._pump.run()
+        except SessionEnded as error:
+            self._session_ended(error)
+
+    async def _guarded_lane(self) -> None:
+        try:
+            await self._pump.wait_lane()
+        except SessionEnded as error:
+            self._session_ended(error)
+
+    async def _sweep(self) -> None:
+        sweeper = Sweeper(
+            self._given.broker,
+            clock=self._given.broker_clock,
+            rng=self._given.rng,
+            report=self._given.report,
+            each_ms=self._given.options.sweep_ms,
+        )
+        while True:
+            await sweeper.run(self._pump.more_children)
+            if self._pump.more_children.is_set():
+                self._pump.more_children = anyio.Event()
+
+    async def _keep(self) -> None:
+        """Show that the loop turns, write notes, and look for handlers that will not stop."""
+        while True:
+            self._beat.alive()
+            await anyio.sleep(_ALIVE_S)
+            if not self._given.notebook.empty:
+                try:
+                    await self._pump.write_notes()
+                except SessionEnded as error:
+                    self._session_ended(error)
+            self._count_stuck()
+
+    def _count_stuck(self) -> None:
+        report, slots = self._given.report, self._crew.slots
+        fresh = self._crew.mark_stuck() + self._solo.mark_stuck()
+        for record in fresh:
+            logger.error(
+                "handler_ignores_cancel",
+                extra={"job_id": record.job.id, "queue": record.job.queue, "type": record.job.type},
+            )
+        report.stuck += len(fresh)
+        if fresh and report.stuck * 10 > len(slots) and not report.recycle:
+            report.recycle = True
+            logger.error("worker_recycles", extra={"stuck": report.stuck, "slots": len(slots)})
+            self._given.order.ask(None)
+
+    async def _until_drained(self) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def wait(event: anyio.Event) -> None:
+                await event.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(wait, self._given.order.asked)
+            if self._given.options.burst:
+                tasks.start_soon(wait, self._pump.idle)
+
+    async def _drain(self) -> None:
+        clock = self._given.clock
+        began = clock.monotonic()
+        self._pump.stop_claiming()
+        self._hand_back(self._crew.take_back() + self._solo.take_back())
+        while self._busy() and clock.monotonic() - began < self._given.order.grace_ms / 1000:
+            with anyio.move_on_after(_CHECK_S):
+                if self._given.order.again.is_set():
+                    await anyio.sleep(_CHECK_S)
+                else:
+                    await self._given.order.again.wait()
+            self._hand_back(self._crew.take_back())
+        now = clock.monotonic()
+        for slot in (*self._crew.slots, *self._solo.slots):
+            slot.stop(Stop.DRAIN, now)
+        while self._busy() and clock.monotonic() - now < _AFTER_GRACE_S:
+            await anyio.sleep(_CHECK_S)
+        for slot in (*self._crew.slots, *self._solo.slots):
+            if slot.record is not None:
+                self._hand_back([slot.record], started=True)
+        while self._pump.unsettled and clock.monotonic() - now < _AFTER_GRACE_S:
+            self._pump.notify()
+            await anyio.sleep(0.005)
+
+    def _busy(self) -> bool:
+        return bool(self._crew.busy or self._solo.busy or self._pump.unsettled)
+
+    def _hand_back(self, records: list[Record], *, started: bool = False) -> None:
+        for record in records:
+            self._done(record, Interrupted(started=started))
+
+    async def _close(self) -> None:
+        """Hand back claims whose reply was never seen, settle what is left, end the session."""
+        try:
+            with anyio.move_on_after(_AFTER_GRACE_S):
+                pulse = await self._given.broker.heartbeat(self._given.session, self._leases.held())
+                for record in pulse.orphans:
+                    self._settler.add(record, Interrupted(started=False))
+                while self._settler.waiting:
+                    writes = self._settler.begin(1_000, self._given.broker_clock.now_ms())
+                    settled = await self._given.broker.apply(writes)
+                    self._settler.answered(writes, settled.results)
+                await self._given.broker.close(self._given.session)
+        except BrokerError as error:
+            logger.warning("not_closed", extra={"session": self._given.name, "error": str(error)})

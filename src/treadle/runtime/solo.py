@@ -1,0 +1,46 @@
+"""Suspects run alone, so that an innocent neighbour of a crasher is cleared and the crasher is found.
+
+A job that was present when its process died runs next in a fresh child process of its own. The
+parent keeps the lease and settles: if the child dies, the job is lost with one more death to its name
+and nobody else is hurt; when it comes back, it is cleared.
+
+A handler that a child could not import (one defined inside a function) runs in the worker's own
+process, but only while nothing else does.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from treadle.domain.outcome import Failed, Lost, Outcome
+from treadle.runtime.attempt import Attempt
+from treadle.runtime.processes import DIED, ProcessPool
+from treadle.runtime.slots import Crew
+
+
+class Alone:
+    """The innermost of the chain for suspects; `crew` is the worker's ordinary crew."""
+
+    def __init__(self, app: str) -> None:
+        self._app = app
+        self._turn = anyio.Lock()
+        self.crew: Crew | None = None
+
+    async def run(self, attempt: Attempt) -> Outcome:
+        """Run an attempt where its end hurts nobody."""
+        if not self._app and "<locals>" in attempt.handler.function.__qualname__:
+            return await self._while_quiet(attempt)
+        async with ProcessPool(1, app=self._app) as children:
+            outcome = await children.run(attempt)
+        if isinstance(outcome, Failed) and outcome.error.type == DIED:
+            return Lost(ended=True, detail=f"ran alone: {outcome.error.message}")
+        return outcome
+
+    async def _while_quiet(self, attempt: Attempt) -> Outcome:
+        assert self.crew is not None
+        async with self._turn:
+            await self.crew.hold()
+            try:
+                return await attempt.handler.run(attempt)
+            finally:
+                self.crew.release()

@@ -1,0 +1,140 @@
+"""N worker processes, restarted in place: same name, so each takes over its own leases.
+
+The supervisor runs nothing itself. It starts its children, starts one again that died, a little later
+each time it dies young, passes SIGTERM and SIGINT on, and ends when all children have ended
+after a signal. A child that ends with exit code 0 without a signal is done (burst mode).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+from msgspec import Struct
+
+from treadle.broker.base import Clock
+from treadle.domain.retry import Exponential, Jitter, Rng, delay_ms
+
+logger = logging.getLogger("treadle.supervisor")
+
+_RESTART = Exponential(base_ms=100, cap_ms=10_000, jitter=Jitter.EQUAL)
+_YOUNG_S = 10.0
+_TICK_S = 0.05
+
+
+class Child(Struct):
+    """One place of the supervisor: its name, and the process that fills it now."""
+
+    name: str
+    command: tuple[str, ...]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    young_deaths: int = 0
+    not_before: float = 0.0
+    restarts: int = 0
+    done: bool = False
+    exit_code: int = 0
+
+
+class Supervisor:
+    """Keeps one process per name alive; `command(name)` gives the command line of a child."""
+
+    def __init__(
+        self,
+        command: Callable[[str], Sequence[str]],
+        names: Sequence[str],
+        *,
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        self.children = [Child(name, tuple(command(name))) for name in names]
+        self._clock = clock
+        self._rng = rng
+        self._signals: list[int] = []
+        self._stopping = False
+        self._wake = threading.Event()
+
+    def run(self) -> int:
+        """Run until every child has ended; return the worst of their exit codes.
+
+        Signals are taken over only in the main thread; elsewhere call `stop`.
+        """
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                before[number] = signal.signal(number, self._on_signal)
+        try:
+            while not self._finished():
+                self._pass_on()
+                self._tend()
+                self._wake.wait(_TICK_S)
+                self._wake.clear()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._kill_rest()
+        return max((child.exit_code for child in self.children), default=0)
+
+    def stop(self) -> None:
+        """Drain all children; callable from any thread, a second call hurries them."""
+        self._signals.append(signal.SIGTERM)
+        self._wake.set()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals.append(number)
+        self._wake.set()
+
+    def _finished(self) -> bool:
+        return not self._signals and all(child.done for child in self.children)
+
+    def _pass_on(self) -> None:
+        while self._signals:
+            number = self._signals.pop(0)
+            self._stopping = True
+            for child in self.children:
+                if child.process is None:
+                    child.done = True
+                elif child.process.poll() is None:
+                    child.process.send_signal(number)
+
+    def _tend(self) -> None:
+        now = self._clock.monotonic()
+        for child in self.children:
+            if child.done:
+                continue
+            if child.process is None:
+                if now >= child.not_before:
+                    self._start(child, now)
+            elif child.process.poll() is not None:
+                self._ended(child, child.process.returncode, now)
+
+    def _start(self, child: Child, now: float) -> None:
+        child.process = subprocess.Popen(child.command, start_new_session=True)  # noqa: S603 - our own command line
+        child.started = now
+
+    def _ended(self, child: Child, code: int, now: float) -> None:
+        child.process = None
+        if self._stopping or code == 0:
+            child.done = True
+            child.exit_code = code if code >= 0 else 128 - code
+            return
+        child.young_deaths = child.young_deaths + 1 if now - child.started < _YOUNG_S else 0
+        delay = (
+            delay_ms(_RESTART, child.young_deaths, 0, self._rng) if child.young_deaths > 1 else 0
+        )
+        child.not_before = now + delay / 1000
+        child.restarts += 1
+        died = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        logger.warning(
+            "child_restarted", extra={"worker": child.name, "died": died, "delay_ms": delay}
+        )
+
+    def _kill_rest(self) -> None:
+        """End what is left when the supervisor itself fails: no child outlives it unwatched."""
+        for child in self.children:
+            if child.process is not None and child.process.poll() is None:
+                child.process.terminate()

@@ -1,0 +1,154 @@
+"""One worker: a session, a crew of slots, and the duties around them.
+
+    claim -> attempt -> settle
+
+What runs inside, all of it in one task group and stopped together:
+
+- the pump and its waiting lane (`pump`): all traffic of settling and claiming;
+- a fixed crew of consumers and the watch over their time limits (`slots`);
+- the heartbeat, in a thread with a broker of its own (`beat`);
+- sweeper and janitor: work that any worker may do for all;
+- the drain, asleep until somebody asks for it.
+
+A worker stops in one way: `drain`. If it dies instead, at any instruction, its leases end and others decide.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import random
+import socket
+from collections.abc import Callable
+
+import anyio
+import msgspec
+
+from treadle.broker.base import Broker, Clock
+from treadle.broker.loop import LoopHandle
+from treadle.domain.selection import names
+from treadle.runtime.attempt import Tools
+from treadle.runtime.clock import BrokerClock, SystemClock
+from treadle.runtime.names import HeldName, hold_name
+from treadle.runtime.notebook import Notebook
+from treadle.runtime.options import WorkerOptions
+from treadle.runtime.processes import ProcessPool
+from treadle.runtime.registry import Registry
+from treadle.runtime.report import WorkerReport
+from treadle.runtime.shift import DrainOrder, Premises, Shift
+from treadle.runtime.sweeper import settle_abandoned
+from treadle.runtime.threads import ThreadPool
+
+logger = logging.getLogger("treadle.worker")
+
+
+class Worker:
+    """Runs the handlers of a registry on one broker. Make one, `await run()`, once."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        broker_factory: Callable[[], Broker],
+        options: WorkerOptions,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.options = options
+        self.report = WorkerReport()
+        self.session = ""
+        self.name = ""
+        self._registry = registry
+        self._broker_factory = broker_factory
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not secrets
+        self._loop: LoopHandle | None = None
+        self._order = DrainOrder(options.grace_ms)
+        self.started = anyio.Event()
+        """Set when the session is open and claims begin."""
+
+    def drain(self, grace_ms: int | None = None) -> None:
+        """Stop gracefully; callable from any thread and from signal handlers, more than once.
+
+        A second call can only shorten the grace period.
+        """
+        if self._loop is not None:
+            self._loop.post(lambda: self._order.ask(grace_ms))
+        else:
+            self._order.ask(grace_ms)
+
+    async def run(self) -> WorkerReport:
+        """Work until drained; return what was done.
+
+        Raises:
+            BrokerUnavailable: if the broker cannot be reached at the start. Later outages are waited out.
+            SessionEnded: if another process opened a session under the same name.
+        """
+        self._loop = LoopHandle()
+        broker = self._broker_factory()
+        held: HeldName | None = None
+        async with broker:
+            try:
+                if not self.options.name:
+                    held = hold_name(broker.url.raw)
+                self.name = self.options.name or (held.name if held else "")
+                await self._work(broker)
+            finally:
+                if held is not None:
+                    held.release()
+        return self.report
+
+    async def _work(self, broker: Broker) -> None:
+        broker_clock = BrokerClock(self._clock)
+        opened = await broker.open(self.name, self.options.lease_ms, self._info())
+        broker_clock.sync(opened.now)
+        self.session = opened.session
+        if opened.inherited:
+            logger.warning("took_over", extra={"jobs": len(opened.inherited), "worker": self.name})
+            await settle_abandoned(
+                broker, opened.inherited, now=opened.now, rng=self._rng, report=self.report
+            )
+        notebook = Notebook(broker_clock)
+        notebook.broker, notebook.session = broker, self.session
+        threads = ThreadPool(self.options.threads or self.options.concurrency)
+        processes = ProcessPool(self.options.concurrency, app=self.options.app)
+        async with threads, processes:
+            tools = Tools(
+                clock=self._clock,
+                notes=notebook,
+                threads=threads,
+                processes=processes,
+                worker=self.name,
+            )
+            shift = Shift(
+                Premises(
+                    name=self.name,
+                    session=self.session,
+                    broker=broker,
+                    registry=self._registry,
+                    options=self.options,
+                    report=self.report,
+                    clock=self._clock,
+                    broker_clock=broker_clock,
+                    notebook=notebook,
+                    tools=tools,
+                    rng=self._rng,
+                    order=self._order,
+                    opened=self.started.set,
+                )
+            )
+            await shift.run()
+        if shift.ended is not None:
+            raise shift.ended
+
+    def _info(self) -> bytes:
+        about = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "concurrency": self.options.concurrency,
+            "queues": list(names(self.options.selection)),
+            "handlers": len(self._registry.handlers),
+        }
+        return msgspec.json.encode(about)

@@ -1,0 +1,34 @@
+"""Settings: defaults < `pyproject.toml` or `treadle.toml` < `.env` < environment < flags."""
+
+from __future__ import annotations
+
+from treadle.settings.loading import NAMES, load
+from treadle.settings.sources import PLAIN_NAMES
+from treadle.settings.units import duration, size, written
+from treadle.settings.values import (
+    DEFAULT_URL,
+    JobSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    Settings,
+    WebSettings,
+    WorkerSettings,
+)
+
+__all__ = [
+    "DEFAULT_URL",
+    "NAMES",
+    "PLAIN_NAMES",
+    "JobSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "Settings",
+    "WebSettings",
+    "WorkerSettings",
+    "duration",
+    "load",
+    "size",
+    "written",
+]

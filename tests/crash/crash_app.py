@@ -1,0 +1,65 @@
+"""The application that the crash tests run: every handler leaves a line in `ran.log`."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import anyio
+
+from treadle import Context, Jobs
+
+jobs = Jobs()
+
+
+def _note(event: str, ctx: Context) -> None:
+    line = f"{event} {ctx.job_id} {os.getpid()} {ctx.attempt}\n"
+    log = os.open("ran.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(log, line.encode())
+    os.close(log)
+
+
+@jobs.handler("work")
+async def work(ctx: Context, ms: int = 10) -> str:
+    """Take some time on the loop."""
+    _note("start", ctx)
+    await anyio.sleep(ms / 1000)
+    _note("end", ctx)
+    return "done"
+
+
+@jobs.handler("sync.work")
+def sync_work(ctx: Context, ms: int = 10) -> str:
+    """Take some time in a thread."""
+    _note("start", ctx)
+    time.sleep(ms / 1000)
+    _note("end", ctx)
+    return "done"
+
+
+@jobs.handler("crash")
+async def crash(ctx: Context) -> None:
+    """End the process without a word."""
+    _note("start", ctx)
+    os._exit(9)
+
+
+@jobs.handler("block")
+async def block(ctx: Context, ms: int) -> str:
+    """Block the loop, as no handler should."""
+    _note("start", ctx)
+    time.sleep(ms / 1000)
+    _note("end", ctx)
+    return "done"
+
+
+@jobs.handler("child", run_in="process")
+def child(ctx: Context, how: str) -> str:
+    """Misbehave in a child process."""
+    _note("start", ctx)
+    if how == "spin":
+        while True:
+            pass
+    if how == "die":
+        os._exit(3)
+    return "done"

@@ -1,0 +1,23 @@
+"""Workers on the memory broker and virtual time: nothing here waits for real."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.virtual import LoopClock, virtual_backends
+from tests.support.works import Works
+
+
+@pytest.fixture(params=virtual_backends(), ids=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Run each test on both event loops, on virtual time."""
+    return request.param
+
+
+@pytest.fixture
+async def works(anyio_backend: Any) -> AsyncIterator[Works]:
+    """A registry, a memory broker and a clock: everything but the worker."""
+    yield Works(LoopClock())

@@ -1,0 +1,92 @@
+"""Ids are UUIDv7 text, grow inside a process, and never repeat, also across threads and forks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import uuid
+
+import pytest
+
+from treadle.domain.limits import JOB_ID
+from treadle.runtime import ids
+from treadle.runtime.ids import new_id, new_ids
+
+
+def test_an_id_is_a_uuid_of_version_7_that_every_broker_accepts() -> None:
+    id = new_id()
+
+    assert uuid.UUID(id).version == 7
+    assert uuid.UUID(id).variant == uuid.RFC_4122
+    assert str(uuid.UUID(id)) == id
+    assert JOB_ID.fullmatch(id)
+
+
+def test_the_first_48_bits_are_the_time_in_ms() -> None:
+    before = ids.wall_ns() // 1_000_000
+    stamp = uuid.UUID(new_id()).int >> 80
+    after = ids.wall_ns() // 1_000_000
+
+    assert before <= stamp <= after
+
+
+def test_ids_of_one_thread_grow() -> None:
+    made = [new_id() for _ in range(20_000)] + new_ids(1_000)
+
+    assert made == sorted(made)
+    assert len(set(made)) == len(made)
+
+
+def test_ids_grow_also_when_the_wall_clock_jumps_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = new_id()
+    monkeypatch.setattr(ids, "wall_ns", lambda: 1)
+
+    second, third = new_id(), new_ids(2)
+
+    assert first < second < third[0] < third[1]
+
+
+def test_threads_never_make_the_same_id() -> None:
+    made: list[list[str]] = []
+
+    def make() -> None:
+        made.append([new_id() for _ in range(5_000)])
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    everything = [id for part in made for id in part]
+    assert len(set(everything)) == len(everything) == 20_000
+
+
+_FORKS = """
+import os
+from treadle.runtime.ids import new_id
+new_id()
+read, write = os.pipe()
+child = os.fork()
+made = [new_id() for _ in range(200)]
+if child == 0:
+    os.write(write, "\\n".join(made).encode())
+    os._exit(0)
+os.close(write)
+text = b""
+while part := os.read(read, 65536):
+    text += part
+os.waitpid(child, 0)
+print(len(set(made) | set(text.decode().split("\\n"))))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_does_not_repeat_its_parents_ids() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKS], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert done.stdout.strip() == "400"
