@@ -48,7 +48,7 @@ async def crash(ctx: Context) -> None:
 async def block(ctx: Context, ms: int) -> str:
     """Block the loop, as no handler should."""
     _note("start", ctx)
-    time.sleep(ms / 1000)
+    time.sleep(ms / 1000)  # noqa: ASYNC251 - that is what it is for
     _note("end", ctx)
     return "done"
 

@@ -39,7 +39,7 @@ class Site:
         if "--processes" not in options:
             command += ["--name", name]
         log = (self.folder / "worker.log").open("ab")
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(
             [*command, *options], cwd=self.folder, stdout=log, stderr=log, start_new_session=True
         )
         log.close()
@@ -124,7 +124,9 @@ class Site:
             lambda all_: sum(r.head.state in FINAL for r in all_) >= count, ids, timeout
         )
 
-    def until_running(self, ids: Sequence[str], count: int = 1, timeout: float = 30) -> list[Record]:
+    def until_running(
+        self, ids: Sequence[str], count: int = 1, timeout: float = 30
+    ) -> list[Record]:
         """Wait until `count` of the jobs run."""
         return self.wait(
             lambda all_: sum(r.head.state is State.RUNNING for r in all_) >= count, ids, timeout

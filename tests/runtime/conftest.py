@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,6 +17,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-async def works(anyio_backend: Any) -> AsyncIterator[Works]:
+async def works(anyio_backend: Any) -> Works:
     """A registry, a memory broker and a clock: everything but the worker."""
-    yield Works(LoopClock())
+    return Works(LoopClock())

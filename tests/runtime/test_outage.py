@@ -89,9 +89,7 @@ class DistantBroker(MemoryBroker):
 def line(works: Works) -> Line:
     """The line between the worker and its broker."""
     line = Line()
-    store = works.broker.another()
-    assert isinstance(store, MemoryBroker)
-    works.broker = DistantBroker(parse("memory://"), works.clock, line, store._store)
+    works.broker = DistantBroker(parse("memory://"), works.clock, line)
     return line
 
 

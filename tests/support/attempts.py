@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 from msgspec import structs
 
 from treadle.broker.base import Lease
@@ -80,7 +81,14 @@ class Bench:
 @asynccontextmanager
 async def bench(
     *, threads: int = 2, processes: int = 1, patience: float = 5.0
-) -> AsyncIterator[Bench]:
+) -> AsyncGenerator[Bench, None]:
     """Lend tools to attempts, and take them back."""
     async with ThreadPool(threads, patience=patience) as pool, ProcessPool(processes) as children:
         yield Bench(pool, children)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for what another process or thread does and nobody is told of: look again and again."""
+    with anyio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await anyio.sleep(0.002)

@@ -25,9 +25,24 @@ class Network:
         self.lose_replies = 0
         """So many next replies get lost: the call was carried out."""
         self.refuse = False
-        self.hang = False
         self.hang_connecting = False
         self.silent_events = False
+        self._moves: anyio.Event | None = None
+
+    def hang(self) -> None:
+        """Let no enqueue through, until told otherwise."""
+        self._moves = anyio.Event()
+
+    def move(self) -> None:
+        """Let through what hangs, and everything after it."""
+        if self._moves is not None:
+            self._moves.set()
+            self._moves = None
+
+    async def pass_enqueue(self) -> None:
+        """Return when enqueues get through."""
+        if self._moves is not None:
+            await self._moves.wait()
 
 
 class FaultyBroker(MemoryBroker):
@@ -55,8 +70,7 @@ class FaultyBroker(MemoryBroker):
         self.network.connected -= 1
 
     async def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
-        if self.network.hang:
-            await anyio.sleep_forever()
+        await self.network.pass_enqueue()
         if self.network.refuse:
             raise BrokerUnavailable("cannot reach the broker: connection refused")
         self.network.enqueues.append(len(jobs))

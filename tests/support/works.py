@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 
+from tests.support.virtual import LoopClock
 from treadle.broker.base import Applied, Broker
 from treadle.broker.memory import MemoryBroker
 from treadle.broker.url import parse
@@ -18,7 +19,6 @@ from treadle.domain.state import FINAL, State
 from treadle.runtime.options import WorkerOptions
 from treadle.runtime.registry import Registry
 from treadle.runtime.worker import Worker
-from tests.support.virtual import LoopClock
 
 
 class Works:
@@ -36,14 +36,16 @@ class Works:
     async def enqueue(self, type: str, payload: bytes = b"{}", **over: Any) -> str:
         """Store one job and return its id."""
         self._ids += 1
-        job = Job(**{"id": f"job-{self._ids}", "type": type, "payload": payload, **over})
+        given: dict[str, Any] = {"id": f"job-{self._ids}", "type": type, "payload": payload, **over}
+        job = Job(**given)
         answer = await self.broker.enqueue([job])
         assert isinstance(answer.results[0], Applied), answer
         return job.id
 
     def make_worker(self, **over: Any) -> Worker:
         """Make a worker whose leases are renewed on the virtual clock."""
-        options = WorkerOptions(**{"name": "w1", "beat_in_thread": False, **over})
+        given: dict[str, Any] = {"name": "w1", "beat_in_thread": False, **over}
+        options = WorkerOptions(**given)
         return Worker(
             registry=self.registry,
             broker_factory=self.broker.another,
@@ -53,7 +55,7 @@ class Works:
         )
 
     @asynccontextmanager
-    async def worker(self, **over: Any) -> AsyncIterator[Worker]:
+    async def worker(self, **over: Any) -> AsyncGenerator[Worker]:
         """Run a worker for as long as the block lasts, then drain it."""
         worker = self.make_worker(**over)
         async with anyio.create_task_group() as tasks:
@@ -68,39 +70,39 @@ class Works:
         await worker.run()
         return worker
 
-    async def get(self, id: str, queue: str = "default") -> Record:
+    async def get(self, job_id: str, queue: str = "default") -> Record:
         """Return a job's record."""
-        record = (await self.broker.get([Ref(queue, id)]))[0]
+        record = (await self.broker.get([Ref(queue, job_id)]))[0]
         assert record is not None
         return record
 
-    async def state(self, id: str, queue: str = "default") -> State:
+    async def state(self, job_id: str, queue: str = "default") -> State:
         """Return a job's stored state."""
-        return (await self.get(id, queue)).head.state
+        return (await self.get(job_id, queue)).head.state
 
     async def until_final(self, *ids: str, queue: str = "default") -> list[Record]:
         """Wait until the jobs are final; virtual time makes that quick."""
         cursor = (await self.broker.events(None)).cursor
         with anyio.fail_after(3 * 24 * 3600):
             while True:
-                records = [await self.get(id, queue) for id in ids]
+                records = [await self.get(job_id, queue) for job_id in ids]
                 if all(record.head.state in FINAL for record in records):
                     return records
                 cursor = (await self.broker.events(cursor, wait_ms=60_000)).cursor
 
-    async def until_waiting(self, id: str, queue: str = "default") -> Record:
+    async def until_waiting(self, job_id: str, queue: str = "default") -> Record:
         """Wait until a job waits to be claimed."""
-        return await self._until(id, queue, State.WAITING)
+        return await self._until(job_id, queue, State.WAITING)
 
-    async def until_running(self, id: str, queue: str = "default") -> Record:
+    async def until_running(self, job_id: str, queue: str = "default") -> Record:
         """Wait until a job runs."""
-        return await self._until(id, queue, State.RUNNING)
+        return await self._until(job_id, queue, State.RUNNING)
 
-    async def _until(self, id: str, queue: str, state: State) -> Record:
+    async def _until(self, job_id: str, queue: str, state: State) -> Record:
         cursor = (await self.broker.events(None)).cursor
         with anyio.fail_after(24 * 3600):
             while True:
-                record = await self.get(id, queue)
+                record = await self.get(job_id, queue)
                 if record.head.state is state:
                     return record
                 cursor = (await self.broker.events(cursor, wait_ms=60_000)).cursor

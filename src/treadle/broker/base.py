@@ -167,8 +167,8 @@ class Broker(Protocol):
         look. `Conflict` if the fence differs, if there is no such record, or if the change is not
         final while a cancel request stands. `Duplicate` if a `fresh` change finds its unique key
         held by another job. `CancelRequest` sets the flag of a running record under its fence;
-        `Removal` removes a final one and remembers its id. Calling twice is
-        harmless: the second call conflicts.
+        `Removal` removes a final one and remembers its id for `remember_ms` from now. Calling
+        twice is harmless: the second call conflicts.
         """
         ...
 
@@ -210,7 +210,8 @@ class Broker(Protocol):
         """Return records that somebody must decide about: nothing is changed.
 
         Running ones whose session has expired, ended or is unknown (`session_ended` says so), and
-        blocked ones that are due for a look (with their `edges`). With policy, without payload.
+        blocked ones that are due for a look (with their `edges`). One that is blocked on a full
+        concurrency key may be left out: the slot that is freed lets it in. With policy, without payload.
         """
         ...
 
@@ -288,7 +289,10 @@ class Broker(Protocol):
         """Write a document if its version is `version` (0 = absent); data None removes it.
 
         Returns the document that stands after a write, or before one that was refused because
-        the version differs: compare `version` to tell. Documents are at most 64 KiB.
+        the version differs: compare `version` to tell.
+
+        Raises:
+            TooLarge: if `data` has more than 64 KiB.
         """
         ...
 

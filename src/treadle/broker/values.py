@@ -186,6 +186,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     since: int | None = None
     """Created at or after this instant."""
     until: int | None = None
+    """Created before this instant."""
 
 
 class Order(StrEnum):

@@ -178,7 +178,8 @@ class Arguments:
     def by_position(self, text: bytes) -> tuple[Any, ...]:
         """Return the values of all arguments in order, for a function called by position."""
         _check_size(text, self._nests)
-        return astuple(self._decode(text))
+        values = self._decode(text)
+        return (values,) if self._whole else astuple(values)
 
     def by_name(self, text: bytes) -> dict[str, Any]:
         """Return the values of all arguments by name."""

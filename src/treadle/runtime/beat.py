@@ -80,6 +80,7 @@ class Beat:
         self._settled: set[Lease] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._wake: Callable[[], object] = _nothing
         self._post: Callable[[Callable[[], object]], object] = _call
         self._main_thread = threading.get_ident()
 
@@ -93,8 +94,9 @@ class Beat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end after the beat under way."""
+        """Ask the thread to end; callable from any thread."""
         self._stop.set()
+        self._wake()
 
     def join(self, timeout: float) -> None:
         """Wait until the thread has ended."""
@@ -125,10 +127,14 @@ class Beat:
             logger.exception("heartbeat_failed")
 
     async def _main(self) -> None:
+        handle = LoopHandle()
+        stopped = anyio.Event()
+        self._wake = lambda: handle.post(stopped.set)
+        if self._stop.is_set():
+            return  # it was stopped before it could be woken
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._connected)
-            while not self._stop.is_set():
-                await anyio.sleep(0.05 if self._options.beat_ms < 1_000 else _WATCH_S / 2)
+            await stopped.wait()
             tasks.cancel_scope.cancel()
 
     async def _connected(self) -> None:
@@ -186,7 +192,8 @@ class Beat:
             logger.warning("broker_away", extra={"duty": "blocked loop", "error": str(error)})
 
     def _stack(self) -> str:
-        frame = sys._current_frames().get(self._main_thread)
+        frames = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - documented, in spite of its name
+        frame = frames.get(self._main_thread)
         return "" if frame is None else "".join(traceback.format_stack(frame)[-12:])
 
     async def _settle_overrun(self) -> None:
@@ -221,6 +228,10 @@ class Beat:
             if not isinstance(write, Refused):
                 writes.append(write)
         await self._broker.apply(writes)
+
+
+def _nothing() -> None:
+    """Wake nobody: the thread has no loop yet."""
 
 
 def _call(callback: Callable[[], object]) -> object:

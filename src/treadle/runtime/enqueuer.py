@@ -6,11 +6,11 @@ checked before anything is sent to the broker.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from treadle.domain.job import Job as DomainJob
+from treadle.domain.unique import Unique
 from treadle.errors import ConfigurationError, PayloadError, TooLarge
 from treadle.runtime.arguments import Arguments, as_dict
 from treadle.runtime.ids import new_id, new_ids
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_ANY_KEY = Unique(key="any")
+"""Stands for the key that an earlier option or the handler may have set."""
 
 
 class Target:
@@ -47,16 +50,14 @@ class Enqueuer(Generic[P, R]):
     The `_sync` twins are for code without a running event loop: Django, Flask, scripts.
     """
 
-    def __init__(self, target: Target, given: Sequence[Options]) -> None:
+    def __init__(self, target: Target, given: Options, base: Enqueuer[P, R] | None = None) -> None:
         self._target = target
         self._given = given
+        self._base = base
         self._version = -1
         self._options = JobOptions()
         self._template = Template(target.name, self._options)
         self._limit = 0
-        # Checked now, so that the line with the mistake is in the traceback; used later, when the
-        # application knows its settings.
-        functools.reduce(amend, given, self._options)
 
     def options(self, **given: Unpack[Options]) -> Enqueuer[P, R]:
         """Return an enqueuer with other options; what is left out stays as it is.
@@ -64,7 +65,10 @@ class Enqueuer(Generic[P, R]):
         Raises:
             ConfigurationError: naming the option that cannot be used.
         """
-        return Enqueuer(self._target, (*self._given, given))
+        # Checked now, so that the line with the mistake is in the traceback; used when the
+        # application knows its settings.
+        amend(JobOptions(unique=_ANY_KEY), given)
+        return Enqueuer(self._target, given, self)
 
     @property
     def job_options(self) -> JobOptions:
@@ -76,8 +80,11 @@ class Enqueuer(Generic[P, R]):
     def _settle(self) -> None:
         """Work out what holds in the application that the handler belongs to now."""
         target = self._target
-        base = JobOptions(policy=target.registry.default_policy)
-        self._options = functools.reduce(amend, self._given, base)
+        if self._base is None:
+            base = JobOptions(policy=target.registry.default_policy)
+        else:
+            base = self._base.job_options
+        self._options = amend(base, self._given)
         self._template = Template(target.name, self._options)
         self._limit = target.registry.payload_bytes
         self._version = target.version

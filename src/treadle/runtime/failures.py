@@ -107,7 +107,13 @@ def _qualified(kind: type) -> str:
 
 def _type_name(error: BaseException) -> str:
     try:
-        return _qualified(type(error)).removeprefix("builtins.")
+        name = _qualified(type(error))
+        # What comes from Treadle is known by its own name, wherever it is defined.
+        return (
+            name.rpartition(".")[2]
+            if name.startswith("treadle.")
+            else name.removeprefix("builtins.")
+        )
     except BaseException:  # noqa: BLE001 - the class itself is hostile
         return "Exception"
 

@@ -33,6 +33,7 @@ class Handler(Enqueuer[P, R]):
     `run_in_child` is what a child process runs in its place.
     """
 
+    __name__: str
     run: Next
     run_in_child: Next
 
@@ -55,7 +56,7 @@ class Handler(Enqueuer[P, R]):
         self.arguments = Arguments(name, read(name, function))
         self._results = Results(function, name)
         self._execution = Execution(function, self.arguments, self._results)
-        super().__init__(Target(name, self.arguments, registry), (cast("Options", given),))
+        super().__init__(Target(name, self.arguments, registry), cast("Options", given))
         self.run = self._execution.choose(self.run_in)
         self.run_in_child = self._execution.choose("loop" if self.is_async else "thread")
         functools.update_wrapper(cast("Callable[..., Any]", self), function, updated=())
@@ -165,7 +166,7 @@ def make_handler(
             f"handler {function.__qualname__!r} yields: a handler returns its result. "
             "What yields can be a dependency: Depends(...)"
         )
-    own = name or function.__name__
+    own = function.__name__ if name is None else name
     if inspect.iscoroutinefunction(function):
         return AsyncHandler[..., Any](registry, own, function, run_in=run_in, given=given)
     return SyncHandler[..., Any](registry, own, function, run_in=run_in, given=given)

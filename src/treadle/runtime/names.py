@@ -9,11 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import IO
 
 from treadle.errors import ConfigurationError
+
+_HAS_LOCKS = sys.platform != "win32"
+
+if _HAS_LOCKS:
+    import fcntl
 
 _MOST = 1_000
 
@@ -42,9 +48,7 @@ def hold_name(store: str, host: str = "") -> HeldName:
         ConfigurationError: if no lock file can be made, or all numbers are taken.
     """
     host = host or socket.gethostname().split(".")[0] or "host"
-    try:
-        import fcntl
-    except ImportError:
+    if not _HAS_LOCKS:
         return HeldName(f"{host}-p{os.getpid()}", None)
     folder = _folder(store)
     for number in range(1, _MOST):

@@ -18,13 +18,13 @@ class Notebook:
     Progress and log lines are lost with the process; a step is durable when `step` returns.
     """
 
-    def __init__(self, clock: BrokerClock) -> None:
+    def __init__(self, clock: BrokerClock, broker: Broker, session: str) -> None:
         self._clock = clock
+        self._broker = broker
+        self._session = session
         self._lock = threading.Lock()
         self._progress: dict[Lease, bytes] = {}
         self._lines: deque[LogLine] = deque()
-        self.broker: Broker | None = None
-        self.session = ""
 
     @property
     def empty(self) -> bool:
@@ -57,8 +57,9 @@ class Notebook:
         Raises:
             LeaseLost: if the attempt no longer owns its job.
         """
-        broker = self._connected()
-        answer = (await broker.note(self.session, [Step(lease=lease, name=name, data=data)]))[0]
+        answer = (
+            await self._broker.note(self._session, [Step(lease=lease, name=name, data=data)])
+        )[0]
         if isinstance(answer, Conflict):
             raise LeaseLost(
                 f"job {lease.id} (queue {lease.queue}): step {name!r} was not stored, "
@@ -68,9 +69,5 @@ class Notebook:
 
     async def steps(self, lease: Lease) -> dict[str, bytes]:
         """Return the steps that this and earlier attempts stored."""
-        notes = await self._connected().notes(Ref(lease.queue, lease.id))
+        notes = await self._broker.notes(Ref(lease.queue, lease.id))
         return dict(notes.steps)
-
-    def _connected(self) -> Broker:
-        assert self.broker is not None
-        return self.broker

@@ -110,7 +110,7 @@ def _retries(
 
 
 def _checked(retries: int) -> int:
-    if isinstance(retries, bool) or not 0 <= retries <= _MOST_RETRIES:
+    if type(retries) is not int or not 0 <= retries <= _MOST_RETRIES:
         raise ConfigurationError(f"retries must be 0 to {_MOST_RETRIES}, got {retries!r}")
     return retries
 

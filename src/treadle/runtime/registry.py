@@ -17,6 +17,7 @@ from typing import (
     Protocol,
     TypeVar,
     Unpack,
+    cast,
     overload,
 )
 
@@ -28,7 +29,7 @@ from treadle.runtime.attempt import Middleware
 from treadle.runtime.context import Context
 from treadle.runtime.execution import RunIn
 from treadle.runtime.handlers import AnyHandler, AsyncHandler, SyncHandler, make_handler
-from treadle.runtime.job_options import HandlerOptions
+from treadle.runtime.job_options import HandlerOptions, JobOptions, Options, amend
 
 if TYPE_CHECKING:
     from treadle.runtime.handle import Job
@@ -152,6 +153,8 @@ class Registry:
             ConfigurationError: if the name is taken, an option cannot be used, or the function
                 cannot run jobs.
         """
+        # Checked now, so that the line with the mistake is in the traceback.
+        amend(JobOptions(), cast("Options", given))
 
         def register(function: Callable[..., Any]) -> AnyHandler:
             own = name if isinstance(name, str) else None

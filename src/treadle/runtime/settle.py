@@ -24,6 +24,9 @@ from treadle.runtime.report import WorkerReport
 logger = logging.getLogger("treadle.settle")
 
 
+_SMALL = 4 * 1024
+
+
 class Entry(Struct, gc=False):
     """An attempt that ended: its record as claimed, or as it stands after a conflict."""
 
@@ -71,7 +74,7 @@ class Settler:
             if isinstance(write, Refused):
                 self._drop(entry)
                 continue
-            if isinstance(write, Change) and (write.result or write.history):
+            if isinstance(write, Change) and _may_be_large(write):
                 write = trim(write, self._budget)
             entries.append(entry)
             writes.append(write)
@@ -107,8 +110,7 @@ class Settler:
     def _conflict(self, entry: Entry, write: Write, current: Record | None) -> None:
         match after_conflict(write, current, resent=entry.uncertain):
             case Verdict.AGAIN:
-                assert current is not None
-                entry.record = current
+                entry.record = current or entry.record
                 self.waiting.append(entry)
             case Verdict.OWN:
                 self._settled(entry, write)
@@ -125,3 +127,10 @@ class Settler:
             extra={"job_id": job.id, "queue": job.queue, "type": job.type},
         )
         self._forget(entry.record)
+
+
+def _may_be_large(change: Change) -> bool:
+    result, history = change.result, change.history
+    if result is not None and len(result) > _SMALL:
+        return True
+    return history is not None and history.error is not None

@@ -40,6 +40,7 @@ logger = logging.getLogger("treadle.worker")
 
 _ALIVE_S = 0.5
 _CHECK_S = 0.05
+_LOOK_S = 0.01
 _AFTER_GRACE_S = 1.0
 """How long cancelled handlers may take to end before they are handed back anyway."""
 
@@ -99,10 +100,9 @@ class Shift:
             report=given.report,
             forget=self._leases.forget,
         )
-        alone = Alone(options.app)
+        alone = Alone(options.app, lambda: self._crew)
         self._solo = self._make_crew(MOST_SOLO, alone.run, None)
         self._crew = self._make_crew(options.concurrency, _innermost, self._solo)
-        alone.crew = self._crew
         self._crews = (self._crew, self._solo)
         self._pump = Pump(
             broker=broker,
@@ -146,9 +146,6 @@ class Shift:
         )
 
     def _admit(self, record: Record, handler: AnyHandler | None) -> Happening | None:
-        if handler is not None and record.fault is None and not record.head.expires:
-            if not record.lost:
-                return None
         return admit(record, self._given.broker_clock.now_ms(), known=handler is not None)
 
     def _done(self, record: Record, happening: Happening | None) -> None:
@@ -286,14 +283,14 @@ class Shift:
         now = clock.monotonic()
         for slot in (*self._crew.slots, *self._solo.slots):
             slot.stop(Stop.DRAIN, now)
-        while self._busy() and clock.monotonic() - now < _AFTER_GRACE_S:
-            await anyio.sleep(_CHECK_S)
+        while self._busy() and clock.monotonic() - now < _AFTER_GRACE_S:  # noqa: ASYNC110 - of several ends
+            await anyio.sleep(_LOOK_S)
         for slot in (*self._crew.slots, *self._solo.slots):
             if slot.record is not None:
                 self._hand_back([slot.record], started=True)
         while self._pump.unsettled and clock.monotonic() - now < _AFTER_GRACE_S:
             self._pump.notify()
-            await anyio.sleep(0.005)
+            await anyio.sleep(_LOOK_S)
 
     def _busy(self) -> bool:
         return bool(self._crew.busy or self._solo.busy or self._pump.unsettled)

@@ -191,15 +191,24 @@ class Crew:
             if buffer and self._idle and not self._waking:
                 self._wake()
             handler = self._handlers.get(record.job.type)
-            instead = self._admit(record, handler)
-            if instead is not None or handler is None:
-                self._done(record, instead)
-            elif self._solo is not None and is_suspect(record):
-                self._send_away(record, self._solo)
-            else:
-                await self._run(slot, record, handler)
-                if slot.scope.cancel_called:
-                    return  # stopped, but it finished first: only the scope must be renewed
+            if handler is None or not _is_plain(record):
+                handler = self._unusual(record, handler)
+                if handler is None:
+                    continue
+            await self._run(slot, record, handler)
+            if slot.scope.cancel_called:
+                return  # stopped, but it finished first: only the scope must be renewed
+
+    def _unusual(self, record: Record, handler: AnyHandler | None) -> AnyHandler | None:
+        """Deal with a record that may not simply run here; return the handler if it may."""
+        instead = self._admit(record, handler)
+        if instead is not None:
+            self._done(record, instead)
+            return None
+        if self._solo is not None and is_suspect(record):
+            self._send_away(record, self._solo)
+            return None
+        return handler
 
     def _send_away(self, record: Record, solo: Crew) -> None:
         """Let a suspect run alone, or hand it back for a moment if there is no room for it."""
@@ -228,16 +237,14 @@ class Crew:
         outcome: Outcome | None = None
         try:
             outcome = await self._chain(attempt)
-        except (
-            Exception
-        ) as error:  # a middleware failed: that is a failed attempt, not a dead worker
+        except Exception as error:  # noqa: BLE001 - a failed middleware is no dead worker
             outcome = self._raised(slot, error)
         except self._cancelled_exc as error:
             # Without a stop it is the worker's own end, or the handler's private cancellation.
-            if slot.stop_reason is None and (slot.scope.cancel_called or _cancelled_from_outside()):
-                raise
-            outcome = self._raised(slot, error)
-            if slot.stop_reason is not None:
+            stopped = slot.stop_reason is not None
+            if stopped or not _cancelled_from_outside():
+                outcome = self._raised(slot, error)
+            if outcome is None or stopped:
                 raise
         finally:
             self.busy -= 1
@@ -258,12 +265,12 @@ class Crew:
         self._done(record, None if lost else outcome)
 
     def _raised(self, slot: Slot, error: BaseException) -> Outcome:
-        if slot.stop_reason is None or not isinstance(error, self._cancelled_exc):
+        record = slot.record
+        if slot.stop_reason is None or not isinstance(error, self._cancelled_exc) or record is None:
             return failure(error)
-        assert slot.record is not None
         if slot.attempt is not None and slot.attempt.late is not None:
             return slot.attempt.late  # its thread came to an end all the same
-        return stopped_outcome(slot.stop_reason, slot.record)
+        return stopped_outcome(slot.stop_reason, record)
 
     async def watch(self, tick: float = 0.1) -> None:
         """Stop attempts that ran into their time limit; sleeps while none has one."""
@@ -276,6 +283,12 @@ class Crew:
                     if slot.deadline and slot.deadline <= now:
                         slot.stop(Stop.TIMEOUT, now)
                 await anyio.sleep(tick)
+
+
+def _is_plain(record: Record) -> bool:
+    """Tell whether nothing about a record needs a second look: almost always."""
+    head = record.head
+    return not (head.deaths or head.expires or record.lost or record.fault)
 
 
 def _cancelled_from_outside() -> bool:

@@ -10,6 +10,8 @@ process, but only while nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 from treadle.domain.outcome import Failed, Lost, Outcome
@@ -19,12 +21,12 @@ from treadle.runtime.slots import Crew
 
 
 class Alone:
-    """The innermost of the chain for suspects; `crew` is the worker's ordinary crew."""
+    """The innermost of the chain for suspects; `crew` gives the worker's ordinary crew."""
 
-    def __init__(self, app: str) -> None:
+    def __init__(self, app: str, crew: Callable[[], Crew]) -> None:
         self._app = app
+        self._crew = crew
         self._turn = anyio.Lock()
-        self.crew: Crew | None = None
 
     async def run(self, attempt: Attempt) -> Outcome:
         """Run an attempt where its end hurts nobody."""
@@ -37,10 +39,10 @@ class Alone:
         return outcome
 
     async def _while_quiet(self, attempt: Attempt) -> Outcome:
-        assert self.crew is not None
+        crew = self._crew()
         async with self._turn:
-            await self.crew.hold()
+            await crew.hold()
             try:
                 return await attempt.handler.run(attempt)
             finally:
-                self.crew.release()
+                crew.release()

@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Any
 
 from msgspec import Struct
 
@@ -24,6 +25,8 @@ logger = logging.getLogger("treadle.supervisor")
 _RESTART = Exponential(base_ms=100, cap_ms=10_000, jitter=Jitter.EQUAL)
 _YOUNG_S = 10.0
 _TICK_S = 0.05
+_HOPELESS = frozenset({2, 3, 5})
+"""Exit codes of `qrun` that no restart can heal: wrong usage, no app, a missing plugin."""
 
 
 class Child(Struct):
@@ -63,7 +66,7 @@ class Supervisor:
 
         Signals are taken over only in the main thread; elsewhere call `stop`.
         """
-        before = {}
+        before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 before[number] = signal.signal(number, self._on_signal)
@@ -118,6 +121,9 @@ class Supervisor:
 
     def _ended(self, child: Child, code: int, now: float) -> None:
         child.process = None
+        if code in _HOPELESS:
+            self._stopping = True  # the others were started with the same command line
+            self._signals.append(signal.SIGTERM)
         if self._stopping or code == 0:
             child.done = True
             child.exit_code = code if code >= 0 else 128 - code

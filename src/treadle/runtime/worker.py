@@ -62,7 +62,7 @@ class Worker:
         self._registry = registry
         self._broker_factory = broker_factory
         self._clock: Clock = SystemClock() if clock is None else clock
-        self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not secrets
+        self._rng = random.Random() if rng is None else rng
         self._loop: LoopHandle | None = None
         self._order = DrainOrder(options.grace_ms)
         self.started = anyio.Event()
@@ -109,8 +109,7 @@ class Worker:
             await settle_abandoned(
                 broker, opened.inherited, now=opened.now, rng=self._rng, report=self.report
             )
-        notebook = Notebook(broker_clock)
-        notebook.broker, notebook.session = broker, self.session
+        notebook = Notebook(broker_clock, broker, self.session)
         threads = ThreadPool(self.options.threads or self.options.concurrency)
         processes = ProcessPool(self.options.concurrency, app=self.options.app)
         async with threads, processes:

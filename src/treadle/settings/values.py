@@ -53,7 +53,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     """Which queues are served, the first one first."""
     name: Name | None = None
     """The name of its sessions; without one, the host's name and the first free slot."""
-    processes: Annotated[int, Meta(ge=1, le=256)] = 1
+    processes: Annotated[int, Meta(ge=0, le=256)] = 0
+    """How many worker processes `qrun worker` supervises; 0 = it works itself, unsupervised."""
     grace: timedelta = timedelta(seconds=25)
     """How long running jobs may go on once the worker was asked to stop."""
     lease: timedelta = timedelta(seconds=15)

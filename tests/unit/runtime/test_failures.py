@@ -13,16 +13,19 @@ from treadle.domain.limits import ERROR_CHARS
 from treadle.domain.outcome import Cancelled, Failed, Snoozed
 from treadle.domain.state import Reason
 from treadle.errors import ConfigurationError
-from treadle.runtime import failures
+from treadle.runtime import policies
 from treadle.runtime.failures import failure, readable
 from treadle.runtime.signals import Cancel, GiveUp, Retry, Snooze
 
 
 def _raised(error: BaseException) -> BaseException:
-    try:
+    with pytest.raises(BaseException) as caught:
         raise error
-    except BaseException as caught:
-        return caught
+    return caught.value
+
+
+def _refuse() -> NoReturn:
+    raise ConnectionError("refused")
 
 
 def _failed(error: BaseException, policy: Policy | None = None) -> Failed:
@@ -45,14 +48,13 @@ def test_an_exception_is_kept_as_type_message_and_traceback() -> None:
 
 
 def test_the_traceback_shows_no_frame_of_treadle() -> None:
-    try:
-        failures.qualified(None)  # type: ignore[arg-type]
-    except AttributeError as error:
-        outcome = failure(error)
+    nothing: Any = None
+    with pytest.raises(AttributeError) as caught:
+        policies.qualified(nothing)
 
-    assert isinstance(outcome, Failed)
-    assert "test_failures.py" in outcome.error.traceback
-    assert "policies.py" not in outcome.error.traceback
+    traceback = _failed(caught.value).error.traceback
+    assert "test_failures.py" in traceback
+    assert "policies.py" not in traceback
 
 
 @pytest.mark.promise(10)
@@ -124,21 +126,19 @@ def test_a_runaway_recursion_is_a_failure_with_both_ends_of_its_stack() -> None:
     def deeper(depth: int) -> NoReturn:
         deeper(depth + 1)
 
-    try:
+    with pytest.raises(RecursionError) as caught:
         deeper(0)
-    except RecursionError as error:
-        outcome = failure(error)
 
-    assert isinstance(outcome, Failed)
-    assert outcome.error.type == "RecursionError"
-    assert len(outcome.error.traceback) < ERROR_CHARS
-    assert "frames left out" in outcome.error.traceback or "repeated" in outcome.error.traceback
+    error = _failed(caught.value).error
+    assert error.type == "RecursionError"
+    assert len(error.traceback) < ERROR_CHARS
+    assert "frames left out" in error.traceback
 
 
 def test_causes_are_in_the_traceback() -> None:
     def connect() -> NoReturn:
         try:
-            raise ConnectionError("refused")
+            _refuse()
         except ConnectionError as error:
             raise RuntimeError("no database") from error
 
@@ -182,21 +182,19 @@ def test_a_plain_retry_counts_as_any_exception_that_the_policy_wants() -> None:
 
     assert failed.retry_after is None
     assert "builtins.OSError" in failed.kinds
-    assert failed.error == ErrorInfo(
-        type="treadle.runtime.signals.Retry", message="busy", traceback=failed.error.traceback
-    )
+    assert failed.error == ErrorInfo(type="Retry", message="busy", traceback=failed.error.traceback)
 
 
 def test_what_led_to_a_retry_is_what_the_history_shows() -> None:
     def call() -> NoReturn:
         try:
-            raise ConnectionError("refused")
+            _refuse()
         except ConnectionError:
             raise Retry("not up yet", after=1) from None
 
     def call_again() -> NoReturn:
         try:
-            raise ConnectionError("refused")
+            _refuse()
         except ConnectionError as error:
             raise Retry(after=1) from error
 

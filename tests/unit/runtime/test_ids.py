@@ -11,23 +11,23 @@ import uuid
 import pytest
 
 from treadle.domain.limits import JOB_ID
-from treadle.runtime import ids
+from treadle.runtime import clock, ids
 from treadle.runtime.ids import new_id, new_ids
 
 
 def test_an_id_is_a_uuid_of_version_7_that_every_broker_accepts() -> None:
-    id = new_id()
+    made = new_id()
 
-    assert uuid.UUID(id).version == 7
-    assert uuid.UUID(id).variant == uuid.RFC_4122
-    assert str(uuid.UUID(id)) == id
-    assert JOB_ID.fullmatch(id)
+    assert uuid.UUID(made).version == 7
+    assert uuid.UUID(made).variant == uuid.RFC_4122
+    assert str(uuid.UUID(made)) == made
+    assert JOB_ID.fullmatch(made)
 
 
 def test_the_first_48_bits_are_the_time_in_ms() -> None:
-    before = ids.wall_ns() // 1_000_000
+    before = clock.wall_ns() // 1_000_000
     stamp = uuid.UUID(new_id()).int >> 80
-    after = ids.wall_ns() // 1_000_000
+    after = clock.wall_ns() // 1_000_000
 
     assert before <= stamp <= after
 
@@ -60,7 +60,7 @@ def test_threads_never_make_the_same_id() -> None:
     for thread in threads:
         thread.join()
 
-    everything = [id for part in made for id in part]
+    everything = [one for part in made for one in part]
     assert len(set(everything)) == len(everything) == 20_000
 
 

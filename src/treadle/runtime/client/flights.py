@@ -159,8 +159,8 @@ class Flights:
             if caller.deadline - now < _TOO_LATE_S:
                 caller.fail(f"the broker did not answer within {self._timeout_s:g} s")
         going = [caller for caller in callers if not caller.is_answered]
-        if not going:
-            return
+        if len(going) < len(callers):
+            return  # the leader is among those who are late: somebody else leads the rest
         fresh = [caller for caller in going if not caller.sent]
         with anyio.CancelScope(deadline=min(caller.deadline for caller in going)):
             try:

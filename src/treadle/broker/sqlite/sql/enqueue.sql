@@ -1,0 +1,28 @@
+-- Storing jobs.
+--
+-- INVARIANTS: an id is stored once in a queue (index job_id), also while it is only remembered.
+-- Conflicts are counted by the caller: rows changed < rows given.
+
+-- name: add_plain
+-- A job that waits for nothing but time.
+INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
+VALUES (?, ?, ?, ?, 1, 1, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
+
+-- name: add
+INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
+VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?);
+
+-- name: add_spec
+INSERT INTO spec (seq, body, payload) VALUES (?, ?, ?);
+
+-- name: add_edge
+INSERT INTO edge (child, n, queue, parent) VALUES (?, ?, ?, ?);
+
+-- name: limit
+-- plan: INTEGER PRIMARY KEY
+SELECT most, waiting FROM queue WHERE id = ?;
+
+-- name: forget
+-- plan: job_id
+DELETE FROM job INDEXED BY job_id WHERE id = ? AND queue = ? AND state >= ? AND due <= ?;

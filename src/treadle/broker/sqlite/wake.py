@@ -1,0 +1,249 @@
+"""How a waiting claim hears that something became claimable, in this process and in others.
+
+Theory of operation. Beside the file lies a directory of datagram sockets: one for each broker
+that waits. Who made a job claimable sends the names of its queues there after the commit; who waits
+wakes, and claims. A datagram is a hint: a lost one costs a second, since those who wait also look
+at the file once a second (where there are no such sockets, twenty times a second).
+
+No wake-up falls between two chairs: a waiter takes its place BEFORE it looks for jobs, so whatever is
+committed after that look finds it waiting. What was sent while nobody waited is thrown away first.
+
+A busy worker never waits, so its socket fills up and sending to it fails at once, for next to nothing.
+A socket nobody holds open refuses the connection and is removed by who finds out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from treadle.broker.sqlite.location import Location
+
+HAS_SOCKETS: Final = hasattr(socket, "AF_UNIX") and os.name == "posix"
+FALLBACK_SECONDS: Final = 1.0 if HAS_SOCKETS else 0.05
+"""How often who waits looks at the file."""
+
+CLAIMS: Final = "claims"
+EVENTS: Final = "events"
+"""The kinds of bells: the endings of their sockets."""
+
+_EVERYBODY = b"*"
+_LONGEST_PATH = 100
+_LONGEST_MESSAGE = 4_096
+
+
+class Waiter:
+    """One call that waits: for jobs of some queues, or, without names, for anything."""
+
+    __slots__ = ("event", "names")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        self.event = anyio.Event()
+
+    def wants(self, names: frozenset[str] | None) -> bool:
+        """Tell whether news about these queues concern it; None = about all."""
+        return names is None or not self.names or not self.names.isdisjoint(names)
+
+
+class Bell:
+    """Wakes the waiting calls of one broker: those that claim, or those that read events."""
+
+    def __init__(self, location: Location, kind: str) -> None:
+        self._location = location
+        self._ending = kind
+        self._waiters: set[Waiter] = set()
+        self._socket: socket.socket | None = None
+        self._path: Path | None = None
+        self._is_heard = False
+        """One of the waiters listens to the socket for all."""
+
+    def add(self, waiter: Waiter) -> None:
+        """Let a call take its place. What was sent before is of no interest."""
+        self._waiters.add(waiter)
+        if not self._is_heard:
+            if self._path is None or not self._path.exists():
+                self._open()
+            self._drain()
+
+    def remove(self, waiter: Waiter) -> None:
+        """Let a call leave; the socket of who reads events closes with the last of them."""
+        self._waiters.discard(waiter)
+        if not self._waiters and self._ending == EVENTS:
+            self.close()
+
+    def ring(self, names: frozenset[str] | None) -> None:
+        """Wake all whom news about these queues concern (on the loop)."""
+        for waiter in self._waiters:
+            if waiter.wants(names):
+                waiter.event.set()
+
+    async def wait(self, waiter: Waiter, seconds: float) -> None:
+        """Sleep until the waiter is rung, at most `seconds`."""
+        with anyio.move_on_after(max(seconds, 0)):
+            if self._socket is None or self._is_heard:
+                await waiter.event.wait()
+                return
+            async with anyio.create_task_group() as tasks:
+                self._is_heard = True
+                try:
+                    tasks.start_soon(self._listen, self._socket)
+                    await waiter.event.wait()
+                finally:
+                    self._is_heard = False
+                    tasks.cancel_scope.cancel()
+                    self._hand_on(waiter)
+
+    def close(self) -> None:
+        """Remove the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.unlink()
+            self._path = None
+
+    async def _listen(self, listening: socket.socket) -> None:
+        with suppress(anyio.ClosedResourceError, OSError):
+            while True:
+                await anyio.wait_readable(listening)
+                self._ring_read(listening)
+
+    def _ring_read(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                message = listening.recv(_LONGEST_MESSAGE)
+            except BlockingIOError:
+                return
+            self.ring(None if message == _EVERYBODY else frozenset(message.decode().split("\n")))
+
+    def _hand_on(self, leaver: Waiter) -> None:
+        """Wake another one that sleeps: it looks again, and then listens for the rest."""
+        for waiter in self._waiters:
+            if waiter is not leaver and not waiter.event.is_set():
+                waiter.event.set()
+                return
+
+    def _open(self) -> None:
+        self.close()
+        directory = wake_directory(self._location)
+        if directory is None:
+            return
+        path = directory / f"{os.getpid()}-{time.monotonic_ns():x}.{self._ending}"
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            opened.setblocking(False)
+            opened.bind(str(path))
+            path.chmod(0o600)
+        except OSError:
+            opened.close()  # waiting works without it, a little slower
+            return
+        self._socket, self._path = opened, path
+
+    def _drain(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):
+                while True:
+                    self._socket.recv(_LONGEST_MESSAGE)
+
+
+class Ringer:
+    """Tells the waiting brokers of all processes (in the thread that committed)."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._socket: socket.socket | None = None
+
+    def ring(self, names: frozenset[str] | None, *, has_events: bool) -> None:
+        """Send news about queues to who claims, and that there are events to who reads those."""
+        if not HAS_SOCKETS or (names is not None and not names and not has_events):
+            return
+        directory = wake_directory(self._location, create=False)
+        if directory is None:
+            return
+        try:
+            found = os.listdir(directory)  # noqa: PTH208 - strings are all that is needed
+        except OSError:
+            return
+        message = _message(names)
+        for name in found:
+            if name.endswith(EVENTS) if has_events else False:
+                self._send(directory / name, _EVERYBODY)
+            elif name.endswith(CLAIMS) and message is not None:
+                self._send(directory / name, message)
+
+    def close(self) -> None:
+        """Give the socket back."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, path: Path, message: bytes) -> None:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+        try:
+            self._socket.sendto(message, str(path))
+        except ConnectionRefusedError:
+            with suppress(OSError):
+                path.unlink()  # its process is gone
+        except OSError:
+            return  # full (it does not wait), or gone: it looks for itself
+
+
+def _message(names: frozenset[str] | None) -> bytes | None:
+    if names is None:
+        return _EVERYBODY
+    if not names:
+        return None
+    message = "\n".join(names).encode("utf-8", "replace")
+    return message if len(message) <= _LONGEST_MESSAGE else _EVERYBODY
+
+
+def wake_directory(location: Location, *, create: bool = True) -> Path | None:
+    """Return the directory of the sockets; None if there can be none.
+
+    It lies beside the file, or, if that path is too long for a socket, among the files of this
+    user's session, under a name made from the path.
+    """
+    if not HAS_SOCKETS:
+        return None
+    directory = location.wake
+    if len(os.fsencode(directory)) + len("/4194304-ffffffffffffffff.claims") > _LONGEST_PATH:
+        runtime = _runtime_directory(create=create)
+        if runtime is None:
+            return None
+        name = hashlib.sha256(os.fsencode(location.file.resolve())).hexdigest()[:16]
+        directory = runtime / f"{name}.wake"
+    if create:
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError:
+            return None
+    return directory
+
+
+def _runtime_directory(*, create: bool) -> Path | None:
+    """Return a short directory that belongs to this user alone."""
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    if given and len(given) < 40 and Path(given).is_dir():
+        return Path(given)
+    directory = Path(tempfile.gettempdir()) / f"treadle-wake-{os.getuid()}"
+    try:
+        if create:
+            directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError:
+        return None
+    is_ours = found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return directory if is_ours and directory.is_dir() and not directory.is_symlink() else None

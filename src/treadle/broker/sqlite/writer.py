@@ -1,0 +1,351 @@
+"""The thread that writes: many callers' operations in one transaction.
+
+Each round takes the side lock, begins, runs every operation that is laid out, and commits. An
+operation that fails is undone alone. If the transaction as a whole fails (the disk is full), its
+operations are tried again one by one, so that one that is too large does not take others with it.
+What became claimable is told to waiting claims after the commit, once for the whole round.
+
+A lock that somebody keeps for longer than the busy timeout fails the operations that have not begun;
+they had no effect, and the callers know it.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from treadle.broker.base import BrokerBase, Clock
+from treadle.broker.sqlite import enqueue
+from treadle.broker.sqlite.connection import Connection, open_writer, prepare_directory
+from treadle.broker.sqlite.desk import Ask, Desk
+from treadle.broker.sqlite.location import Location
+from treadle.broker.sqlite.lock import SideLock
+from treadle.broker.sqlite.patience import Patience
+from treadle.broker.sqlite.space import Space
+from treadle.broker.sqlite.transaction import Effects, Transaction
+from treadle.broker.sqlite.trouble import breaks_connection, is_full, translate
+from treadle.broker.values import Durability, Enqueued
+from treadle.domain.job import Job
+from treadle.errors import BrokerUnavailable, TreadleError, Uncertain
+
+T = TypeVar("T")
+
+MOST_BYTES = BrokerBase.max_record // 2
+"""So many bytes a payload may have."""
+
+_FULL, _NORMAL = 2, 1
+_LOOK_EVERY = 0.2
+"""Seconds between two looks whether the file is still the one that was opened."""
+
+
+class Write(Ask[T]):
+    """An operation in a write transaction."""
+
+    __slots__ = ("durable", "work")
+
+    def __init__(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        durable: bool = True,
+    ) -> None:
+        super().__init__()
+        self.work = work
+        self.durable = durable
+        """It must survive a power cut; what only claims or renews need not."""
+
+
+class Enqueue(Write[Enqueued]):
+    """Storing jobs: what several callers want to store can be stored at once."""
+
+    __slots__ = ("jobs",)
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        super().__init__(self._store)
+        self.jobs = jobs
+
+    def answer_stored(self, now: int) -> None:
+        """Answer that all jobs were stored."""
+        self.answer(Enqueued(now=now, results=enqueue.stored_results(len(self.jobs))))
+
+    def answer_refused(self, now: int, reason: str) -> None:
+        """Answer that there is no room for any of the jobs."""
+        self.answer(Enqueued(now=now, results=enqueue.refuse(self.jobs, reason)))
+
+    def _store(self, tx: Transaction) -> Enqueued:
+        return Enqueued(now=tx.now, results=enqueue.store(tx, self.jobs, MOST_BYTES))
+
+
+class _Outside(Ask[T]):
+    """Work on the connection, under the lock, between transactions."""
+
+    __slots__ = ("work",)
+
+    def __init__(self, work: Callable[[Connection], T]) -> None:
+        super().__init__()
+        self.work = work
+
+
+class Writer(Desk):
+    """The only thread of a broker that writes."""
+
+    closes_last = True
+
+    def __init__(self, location: Location, clock: Clock, ring: Callable[[Effects], None]) -> None:
+        super().__init__("treadle-sqlite-writer")
+        self._location = location
+        self._clock = clock
+        self._ring = ring
+        self._lock = SideLock(location.lock)
+        self._patience = Patience(location.busy_ms / 1_000, self._give_up)
+        self._space = Space(location)
+        self._connection: Connection | None = None
+        self._opened: tuple[object, object] = (None, None)
+        self._looked = 0.0
+        self._turn = Lock()
+        self._waiting: Sequence[Ask[Any]] = ()
+        """What has not begun because the lock is held by somebody else."""
+        self.on_commit: Callable[[Effects], None] | None = None
+        """Called on the loop after each commit that others of this broker may wait for."""
+
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+        """Run an operation in a transaction, with those of others."""
+        return await self.ask(Write(work, durable=durable))
+
+    async def outside(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` under the lock, between transactions."""
+        return await self.ask(_Outside(work))
+
+    def serve(self, asks: Sequence[Ask[Any]]) -> Callable[[], object] | None:
+        try:
+            with self.gate:
+                asks = self._take_lock(asks)
+                try:
+                    return self._serve_locked(asks) if asks else None
+                finally:
+                    self._lock.release()
+        except (sqlite3.Error, OSError) as error:
+            if isinstance(error, OSError):
+                self._lock.close()  # its file may be another one now
+            self._fail(asks, error)
+            return None
+
+    def release(self) -> None:
+        if self._connection is not None:
+            self._lock.acquire()
+            try:
+                self._close()
+            finally:
+                self._lock.release()
+        self._lock.close()
+        self._patience.end()
+
+    # -- the lock
+
+    def _take_lock(self, asks: Sequence[Ask[Any]]) -> Sequence[Ask[Any]]:
+        """Take the side lock; return what may still be begun with."""
+        if self._connection is None:
+            prepare_directory(self._location)
+        if self._lock.try_acquire():
+            return asks
+        with self._turn:
+            self._waiting = asks
+        self._patience.begin()
+        try:
+            self._lock.acquire()
+        finally:
+            self._patience.stop()
+            with self._turn:
+                left, self._waiting = self._waiting, ()
+        return [ask for ask in left if not ask.dropped]
+
+    def _give_up(self) -> None:
+        """Fail what has waited for the lock too long (called from another thread)."""
+        with self._turn:
+            asks, self._waiting = self._waiting, ()
+        self.fail_all(
+            asks,
+            BrokerUnavailable(
+                f"{self._location.file} is being written by another process for more than"
+                f" {self._location.busy_ms} ms: is one stopped (Ctrl-Z, a debugger)? Nothing was written"
+            ),
+        )
+
+    # -- one round
+
+    def _serve_locked(self, asks: Sequence[Ask[Any]]) -> Callable[[], object] | None:
+        self._check_file()
+        outside = [ask for ask in asks if isinstance(ask, _Outside)]
+        writes = [ask for ask in asks if isinstance(ask, Write)]
+        effects = self._round(writes) if writes else None
+        for ask in outside:
+            self._run_outside(ask)
+        if effects is None:
+            return None
+        self._ring(effects)
+        on_commit = self.on_commit
+        return None if on_commit is None else lambda: on_commit(effects)
+
+    def _round(self, writes: Sequence[Write[Any]]) -> Effects | None:
+        """Run operations in one transaction; if that fails as a whole, each in one of its own."""
+        try:
+            return self._commit(writes)
+        except (sqlite3.Error, OSError) as error:
+            self._roll_back(error)
+            if len(writes) == 1 or breaks_connection(error):
+                self._fail(writes, error)
+                return None
+        total = Effects()
+        for write in writes:
+            try:
+                total.add(self._commit([write]))
+            except (sqlite3.Error, OSError) as error:
+                self._roll_back(error)
+                self._fail([write], error)
+        return total
+
+    def _commit(self, writes: Sequence[Write[Any]]) -> Effects:
+        connection = self._ready()
+        self._set_level(connection, durable=any(write.durable for write in writes))
+        connection.raw.execute("BEGIN IMMEDIATE")
+        tx = Transaction(connection, self._clock.time_ms())
+        for write in self._stored(tx, writes):
+            self._run(tx, write)
+        tx.finish()
+        try:
+            connection.raw.execute("COMMIT")
+        except sqlite3.Error as error:
+            if not is_full(error):
+                self._doubt(writes, error)
+            raise
+        return tx.total
+
+    def _stored(self, tx: Transaction, writes: Sequence[Write[Any]]) -> Sequence[Write[Any]]:
+        """Refuse new jobs if room is short; store those of several callers at once; return the rest."""
+        batches = [write for write in writes if isinstance(write, Enqueue)]
+        if not batches:
+            return writes
+        others = [write for write in writes if not isinstance(write, Enqueue)]
+        shortage = self._space.shortage(tx.connection)
+        if shortage is not None:
+            for batch in batches:
+                batch.answer_refused(tx.now, shortage)
+            return others
+        if len(batches) == 1:
+            return writes
+        tx.begin()
+        if not enqueue.store_plain(
+            tx, [job for batch in batches for job in batch.jobs], MOST_BYTES
+        ):
+            tx.undo()
+            return writes
+        tx.keep()
+        for batch in batches:
+            batch.answer_stored(tx.now)
+        return others
+
+    def _run(self, tx: Transaction, write: Write[Any]) -> None:
+        """Run one operation; one that fails is undone and leaves its neighbours alone."""
+        tx.begin()
+        try:
+            answer = write.work(tx)
+        except (sqlite3.Error, OSError) as error:
+            if breaks_connection(error) or is_full(error) or not tx.connection.raw.in_transaction:
+                raise
+            tx.undo()
+            write.fail(translate(error, self._location))
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+            tx.undo()
+            write.fail(error)
+        else:
+            tx.keep()
+            write.answer(answer)
+
+    def _run_outside(self, ask: _Outside[Any]) -> None:
+        try:
+            connection = self._ready()
+            self._set_level(connection, durable=True)
+            ask.answer(ask.work(connection))
+        except (sqlite3.Error, OSError) as error:
+            self._fail([ask], error)
+
+    # -- what goes wrong
+
+    def _fail(self, asks: Sequence[Ask[Any]], error: Exception) -> None:
+        """Answer all with what went wrong; a full disk refuses what wanted to add to the store."""
+        told = translate(error, self._location)
+        for ask in asks:
+            if isinstance(ask.error, Uncertain):
+                continue
+            if is_full(error) and isinstance(ask, Enqueue):
+                ask.answer_refused(self._clock.time_ms(), str(told))
+            else:
+                ask.fail(_copied(told))
+
+    def _doubt(self, writes: Sequence[Write[Any]], error: sqlite3.Error) -> None:
+        """Say of a commit that failed half-way that it may still be found in the log after a crash."""
+        for write in writes:
+            if isinstance(write, Enqueue):
+                ids = [job.id for job in write.jobs]
+                write.fail(Uncertain(str(translate(error, self._location)), ids=ids))
+
+    def _roll_back(self, error: Exception) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        connection.names.forget()
+        try:
+            if connection.raw.in_transaction:
+                connection.raw.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._close()
+        if breaks_connection(error):
+            self._close()
+
+    # -- the connection
+
+    def _ready(self) -> Connection:
+        if self._connection is None:
+            self._connection = open_writer(self._location)
+            self._opened = self._identities()
+        return self._connection
+
+    def _set_level(self, connection: Connection, *, durable: bool) -> None:
+        powerful = self._location.durability is Durability.POWER_LOSS
+        connection.set_level(_FULL if durable and powerful else _NORMAL)
+
+    def _check_file(self) -> None:
+        """Notice that somebody removed or replaced the file: what we write would be lost."""
+        now = time.monotonic()
+        if self._connection is None or now - self._looked < _LOOK_EVERY:
+            return
+        self._looked = now
+        if self._identities() != self._opened:
+            self._close()
+            raise OSError(errno.ESTALE, "it was removed or replaced while it was open")
+
+    def _identities(self) -> tuple[object, object]:
+        return _identity(self._location.file), _identity(self._location.lock)
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _copied(error: TreadleError) -> TreadleError:
+    """Return an error of its own for each caller: tracebacks grow on those that are raised."""
+    return type(error)(*error.args)

@@ -1,0 +1,1 @@
+"""`qrun bench`: how fast a broker works with Treadle, and how fast without."""

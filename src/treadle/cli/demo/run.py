@@ -1,0 +1,111 @@
+"""One run of the demo, from the first job to the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.resources import files
+from io import BytesIO
+
+import anyio
+
+from treadle.broker.base import Broker, Filter, Stats
+from treadle.cli.demo.app import jobs as app
+from treadle.cli.demo.figures import Figures, figures
+from treadle.cli.demo.fleet import Fleet, FleetFailed, kill_one
+from treadle.cli.lines import Bad, Line, read
+from treadle.cli.making import Maker
+from treadle.cli.output import Bar
+from treadle.domain.job import Job, Record
+from treadle.runtime.client import Client
+
+QUEUE = "default"
+PROCESSES = 2
+CONCURRENCY = 4
+_LIMIT_S = 60.0
+_LOOK_S = 0.1
+_CHUNK = 500
+
+
+def plan(copies: int) -> list[Job]:
+    """Make the jobs: each of the example lines `copies` times, every 25th delayed."""
+    lines = files("treadle.cli.demo").joinpath("jobs.jsonl").read_bytes()
+    maker = Maker(app, typed=True)
+    made: list[Job] = []
+    for number in range(copies):
+        for item in read(BytesIO(lines), partial(_numbered, maker, number)):
+            if isinstance(item, Bad):
+                raise FleetFailed(f"the example jobs do not fit: {item}")
+            made.append(item)
+    return made
+
+
+def _numbered(maker: Maker, number: int, line: Line) -> Job:
+    delay = 1.0 + number % 3 * 0.5 if number % 25 == 11 else None
+    named = f"demo-{line.type}-{number:04d}"
+    return maker.job(line.type, bytes(line.payload), id=named, delay=delay)
+
+
+class Run:
+    """A run of the demo on a fresh store."""
+
+    def __init__(self, client: Client, broker: Broker, fleet: Fleet, bar: Bar) -> None:
+        self._client = client
+        self._broker = broker
+        self._fleet = fleet
+        self._bar = bar
+
+    async def complete(self, jobs: Sequence[Job]) -> Figures:
+        """Enqueue, kill a worker half-way, wait for the last job, and count.
+
+        Raises:
+            FleetFailed: if it takes too long, or the workers end by themselves.
+        """
+        with anyio.move_on_after(_LIMIT_S):
+            await self._until_workers()
+            accepted = [job.id for job in await self._client.enqueue(jobs)]
+            await self._until_final(len(accepted) // 2)
+            killed = await kill_one(self._broker, self._fleet, QUEUE)
+            self._bar.update(len(accepted) // 2, len(accepted), f"killed {killed.name}")
+            await self._until_final(len(accepted))
+            return figures(accepted, await self._read_back(), killed.session)
+        raise FleetFailed(
+            f"the demo was not done after {_LIMIT_S:g} s:\n{self._fleet.last_words()}"
+        )
+
+    async def _until_workers(self) -> None:
+        while True:
+            if len(await self._fleet.sessions(self._broker)) >= PROCESSES:
+                return
+            await anyio.sleep(_LOOK_S)
+
+    async def _until_final(self, count: int) -> None:
+        while True:
+            await self._fleet.sessions(self._broker)
+            stats = await self._broker.stats()
+            final = _final(stats)
+            self._bar.update(final, final + _unfinished(stats))
+            if final >= count:
+                return
+            await anyio.sleep(_LOOK_S)
+
+    async def _read_back(self) -> Mapping[str, Record]:
+        """Read every job with its history."""
+        found: dict[str, Record] = {}
+        cursor: str | None = None
+        while True:
+            page = await self._broker.find(Filter(), cursor=cursor, limit=_CHUNK)
+            for record in await self._broker.get([record.ref for record in page.records]):
+                if record is not None:
+                    found[record.job.id] = record
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+
+def _final(stats: Stats) -> int:
+    return sum(queue.succeeded + queue.dead + queue.cancelled for queue in stats.queues)
+
+
+def _unfinished(stats: Stats) -> int:
+    return sum(queue.waiting + queue.blocked + queue.running for queue in stats.queues)

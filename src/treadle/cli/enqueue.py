@@ -1,0 +1,173 @@
+"""`qrun enqueue`: one job, or those of a file; all are checked before the first is sent."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from msgspec import Struct
+
+from treadle.app import Jobs
+from treadle.cli.call import Call, command
+from treadle.cli.connect import asking, run
+from treadle.cli.discovery import find_app
+from treadle.cli.failures import USAGE
+from treadle.cli.lines import Bad, batches, opened, read
+from treadle.cli.making import Maker
+from treadle.cli.selecting import PRIORITIES
+from treadle.domain.job import Job
+from treadle.errors import NotAccepted, TreadleError
+from treadle.logs import escape
+from treadle.runtime.client import Client
+
+_BATCH = 1_000
+_MOST_SHOWN = 20
+
+
+class Sent(Struct, kw_only=True):
+    """What became of the lines of a file."""
+
+    enqueued: int = 0
+    """Accepted: stored now, or known under their id before."""
+    skipped: int = 0
+    refused: int = 0
+
+
+@command("enqueue", reads=True)
+@click.argument("type", metavar="[TYPE]", required=False)
+@click.option("--payload", metavar="JSON", help="The arguments as a JSON object; {} by default.")
+@click.option("--file", metavar="FILE", help="A file of jobs, one object a line; - is stdin.")
+@click.option("--queue", metavar="NAME", help="The queue, if not the handler's.")
+@click.option("--priority", type=click.Choice(PRIORITIES), help="If not the handler's.")
+@click.option("--delay", metavar="TIME", help="Not before this time from now: 30, 5m, 1h30m.")
+@click.option("--unique", metavar="KEY", help="At most one unfinished job with this key.")
+@click.option("--id", metavar="ID", help="The job's own id: enqueueing twice stores once.")
+@click.option(
+    "--app", metavar="MODULE:ATTR", envvar="QRUN_APP", help="The app that knows the types."
+)
+@click.option("--skip-bad", is_flag=True, help="Enqueue the good lines of a file, report the bad.")
+def enqueue(
+    call: Call,
+    type: str | None,
+    file: str | None,
+    app: str | None,
+    payload: str | None,
+    id: str | None,
+    skip_bad: bool,
+    **options: Any,
+) -> None:
+    """Enqueue a job of TYPE, or the jobs of a file.
+
+    A line of a file is {"type", "payload"} and, if wanted, "id", "queue", "priority", "delay"
+    and "unique". If one line is bad, nothing is enqueued.
+    """
+    if (type is None) == (file is None):
+        raise click.UsageError("Give a TYPE, or --file.")
+    maker = _maker(call, app)
+    if type is not None:
+        if skip_bad:
+            raise click.UsageError("--skip-bad goes with --file.")
+        job = maker.job(type, (payload or "{}").encode(), id=id, **options)
+        _enqueue_one(call, maker, job)
+    elif file is not None:
+        if payload is not None or id is not None or any(options.values()):
+            raise click.UsageError("With --file each line says its own payload, id and options.")
+        _enqueue_file(call, maker, file, skip_bad=skip_bad)
+
+
+def _maker(call: Call, app: str | None) -> Maker:
+    call.flag("app", "app", app)
+    settings = call.settings()
+    found = find_app(settings, None, folder=Path.cwd())
+    if found is None:
+        call.output.note("No app here: types and payloads are not checked against handlers.")
+        return Maker(Jobs(settings=settings), typed=False)
+    if found.origin.endswith(".py"):
+        call.output.note(f"Using {found.name} (found in {found.origin}).")
+    return Maker(found.jobs, typed=True)
+
+
+def _enqueue_one(call: Call, maker: Maker, job: Job) -> None:
+    async def main() -> None:
+        async with asking(call, maker.jobs) as client:
+            (handle,) = await client.enqueue([job])
+        if call.output.as_json:
+            call.output.objects([{"id": handle.id, "type": handle.type, "queue": handle.queue}])
+        else:
+            call.output.line(handle.id)
+
+    run(main)
+
+
+def _enqueue_file(call: Call, maker: Maker, path: str, *, skip_bad: bool) -> None:
+    with opened(path) as file:
+        total, bad = _check(file, maker)
+        _report(bad)
+        if bad and not skip_bad:
+            call.output.note("Nothing was enqueued. --skip-bad enqueues the good lines.")
+            call.ctx.exit(USAGE)
+        sent = Sent(skipped=len(bad))
+        try:
+            run(lambda: _send(call, file, maker, total, sent))
+        except TreadleError:
+            if sent.enqueued:
+                _write(call, sent)
+            raise
+        _write(call, sent)
+
+
+def _check(file: IO[bytes], maker: Maker) -> tuple[int, list[Bad]]:
+    total, bad = 0, list[Bad]()
+    for item in read(file, maker.of_line):
+        if isinstance(item, Bad):
+            bad.append(item)
+        else:
+            total += 1
+    return total, bad
+
+
+def _report(bad: list[Bad]) -> None:
+    for item in islice(bad, _MOST_SHOWN):
+        click.echo(f"Error: {escape(str(item))}", err=True)
+    if len(bad) > _MOST_SHOWN:
+        click.echo(f"... and {len(bad) - _MOST_SHOWN} more bad lines", err=True)
+
+
+async def _send(call: Call, file: IO[bytes], maker: Maker, total: int, sent: Sent) -> None:
+    first: TreadleError | None = None
+    async with asking(call, maker.jobs) as client:
+        with call.output.progress("jobs") as bar:
+            for jobs in batches(file, maker.of_line, _BATCH):
+                refused = await _offer(client, jobs, sent)
+                first = first or refused
+                bar.update(sent.enqueued + sent.refused, total)
+
+    if first is not None:
+        raise first
+
+
+async def _offer(client: Client, jobs: list[Job], sent: Sent) -> NotAccepted | None:
+    """Enqueue one batch; return why its first refused job was refused.
+
+    Raises:
+        Uncertain: if the batch may or may not be stored.
+    """
+    first: NotAccepted | None = None
+    for answer in await client.offer(jobs):
+        if isinstance(answer, NotAccepted):
+            sent.refused += 1
+            first = first or answer
+        else:
+            sent.enqueued += 1
+    return first
+
+
+def _write(call: Call, sent: Sent) -> None:
+    if call.output.as_json:
+        call.output.objects([sent])
+        return
+    skipped = f", skipped {sent.skipped}" if sent.skipped else ""
+    refused = f", refused {sent.refused}" if sent.refused else ""
+    call.output.line(f"enqueued {sent.enqueued}{skipped}{refused}")

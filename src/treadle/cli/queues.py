@@ -1,0 +1,95 @@
+"""`qrun queues`: counts of every queue; pause and resume."""
+
+from __future__ import annotations
+
+import click
+from msgspec import structs
+
+from treadle.broker.base import QueueStats
+from treadle.cli.call import Call, command
+from treadle.cli.connect import connected, run
+from treadle.cli.jobs import group
+
+_COLUMNS = (
+    "queue",
+    "waiting",
+    "later",
+    "blocked",
+    "running",
+    "succeeded",
+    "dead",
+    "cancelled",
+    "oldest",
+    "state",
+)
+
+
+@command("list", reads=True)
+def list_(call: Call) -> None:
+    """List every queue with its counts."""
+
+    async def main() -> None:
+        async with connected(call) as broker:
+            stats = await broker.stats()
+        if call.output.as_json:
+            call.output.objects(_object(queue, stats.now) for queue in stats.queues)
+        elif stats.queues:
+            call.output.table(_COLUMNS, [_cells(queue, stats.now) for queue in stats.queues])
+        else:
+            call.output.note("No queues yet: one exists once a job was enqueued.")
+
+    run(main)
+
+
+def _oldest_ms(queue: QueueStats, now: int) -> int | None:
+    return None if queue.oldest_due is None else max(now - queue.oldest_due, 0)
+
+
+def _object(queue: QueueStats, now: int) -> dict[str, object]:
+    row = structs.asdict(queue)
+    del row["oldest_due"]
+    return {**row, "oldest_ms": _oldest_ms(queue, now)}
+
+
+def _cells(queue: QueueStats, now: int) -> list[str]:
+    oldest = _oldest_ms(queue, now)
+    later = f"~{queue.later}" if queue.later_is_estimate else str(queue.later)
+    return [
+        queue.queue,
+        str(queue.waiting),
+        later,
+        str(queue.blocked),
+        str(queue.running),
+        str(queue.succeeded),
+        str(queue.dead),
+        str(queue.cancelled),
+        "" if oldest is None else f"{oldest / 1_000:.1f} s",
+        "paused" if queue.paused else "",
+    ]
+
+
+@command("pause")
+@click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
+def pause(call: Call, names: tuple[str, ...]) -> None:
+    """Stop claims of queues; jobs that run go on. Survives restarts."""
+    _set_paused(call, names, paused=True)
+
+
+@command("resume")
+@click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
+def resume(call: Call, names: tuple[str, ...]) -> None:
+    """Let workers claim from queues again."""
+    _set_paused(call, names, paused=False)
+
+
+def _set_paused(call: Call, names: tuple[str, ...], *, paused: bool) -> None:
+    async def main() -> None:
+        async with connected(call) as broker:
+            for name in names:
+                await broker.pause(name, paused)
+                call.output.note(f"{name}: {'paused' if paused else 'resumed'}")
+
+    run(main)
+
+
+queues = group("queues", "List queues; pause and resume them.", [list_, pause, resume])

@@ -1,0 +1,242 @@
+"""`qrun worker`: run jobs until told to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+
+import click
+
+from treadle.app import Jobs
+from treadle.broker.base import Broker, Description
+from treadle.cli.call import Call, command, given
+from treadle.cli.connect import reached, run
+from treadle.cli.discovery import App, load_app
+from treadle.cli.extensions import own_version
+from treadle.cli.failures import FAILED
+from treadle.cli.output import Output
+from treadle.domain.selection import Ordered, Selection, Weighted, names
+from treadle.logs import configure
+from treadle.runtime.clock import SystemClock
+from treadle.runtime.duration import to_ms
+from treadle.runtime.main import run_worker
+from treadle.runtime.middleware import log_attempts
+from treadle.runtime.names import hold_name
+from treadle.runtime.options import WorkerOptions
+from treadle.runtime.supervisor import Supervisor
+from treadle.runtime.worker import Worker
+
+_SETTINGS = (
+    ("worker.queues", "queues"),
+    ("worker.concurrency", "concurrency"),
+    ("worker.processes", "processes"),
+    ("worker.name", "name"),
+    ("worker.grace", "grace"),
+    ("worker.lease", "lease"),
+    ("log.format", "log_format"),
+    ("log.level", "log_level"),
+)
+"""Which setting each option wins over."""
+
+
+@command("worker")
+@click.argument("app", metavar="[APP]", required=False)
+@click.option("--queues", metavar="A,B", help="Serve these queues, strictly in this order.")
+@click.option("--weights", metavar="A=3,B=1", help="Serve these queues by weight instead.")
+@click.option("--concurrency", type=int, metavar="N", help="How many jobs run at a time.")
+@click.option("--processes", type=int, metavar="N", help="Supervise N processes; 0 = work in this.")
+@click.option("--name", metavar="NAME", help="Session name: a restart takes over its own jobs.")
+@click.option("--grace", metavar="TIME", help="How long running jobs may go on after SIGTERM.")
+@click.option("--lease", metavar="TIME", help="When the jobs of a silent worker go to others.")
+@click.option("--burst", is_flag=True, help="Stop when nothing is due any more.")
+@click.option("--fail", is_flag=True, help="With --burst: end with 1 if jobs failed.")
+@click.option("--log-format", metavar="FORMAT", help="console, json or logfmt.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warn or error.")
+def worker(
+    call: Call,
+    app: str | None,
+    weights: str | None,
+    burst: bool,
+    fail: bool,
+    **options: str | int | None,
+) -> None:
+    """Run jobs until told to stop; SIGTERM or Ctrl-C drains, a second one hurries.
+
+    APP is module:attribute; without it QRUN_APP, [tool.treadle] app, or the one Jobs object in
+    jobs.py, app.py or main.py.
+    """
+    if weights and given(call.ctx, "queues"):
+        raise click.UsageError("Give --queues or --weights, not both.")
+    if fail and not burst:
+        raise click.UsageError("--fail goes with --burst.")
+    for path, name in _SETTINGS:
+        call.flag(path, name, options[name])
+    settings = call.settings()
+    configure(format=settings.log.format, level=settings.log.level)
+    chosen = selection(settings.worker.queues, weights)
+    found = load_app(settings, app, folder=Path.cwd(), say=call.output.note)
+    run(lambda: _greet(call.output, found, chosen))
+    if settings.worker.processes >= 1:
+        failed = _supervise(call, found, chosen, weights=weights, burst=burst, fail=fail)
+    else:
+        failed = _work(found, chosen, burst=burst)
+    if failed and fail:
+        call.ctx.exit(FAILED)
+
+
+def selection(queues: Sequence[str], weights: str | None) -> Selection:
+    """Read the queues of a worker.
+
+    Raises:
+        click.UsageError: if a weight is no positive number.
+    """
+    if not weights:
+        return Ordered(tuple(dict.fromkeys(queues)))
+    pairs: list[tuple[str, float]] = []
+    for part in weights.split(","):
+        name, _, number = part.strip().partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = 0.0
+        if not name or not 0 < weight < float("inf"):
+            raise click.UsageError(f"--weights: {part.strip()!r} is not name=number")
+        pairs.append((name, weight))
+    return Weighted(tuple(pairs))
+
+
+async def _greet(output: Output, app: App, chosen: Selection) -> None:
+    """Connect once before work begins, and print the start screen.
+
+    Raises:
+        BrokerUnavailable, BrokerRefused: if the broker cannot or must not be used.
+    """
+    jobs = app.jobs
+    async with reached(jobs) as client:
+        described = await (await client.broker()).describe()
+    if output.quiet:
+        return
+    own = jobs.settings.worker
+    handlers = ", ".join(sorted(jobs.handlers)) or "none: every job will be parked"
+    for name, value in (
+        ("treadle", own_version()),
+        ("app", app.name),
+        ("broker", _broker_line(jobs, described)),
+        ("queues", _queues_line(chosen)),
+        ("slots", _slots_line(own.concurrency, own.processes)),
+        ("handlers", f"{len(jobs.handlers)}: {handlers}"),
+    ):
+        output.line(f"{name:<9} {value}")
+    sys.stdout.flush()
+
+
+def _slots_line(concurrency: int, processes: int) -> str:
+    if processes == 0:
+        return f"{concurrency} in this process"
+    return f"{concurrency} in each of {processes} supervised process{'es' * (processes > 1)}"
+
+
+def _broker_line(jobs: Jobs, described: Description) -> str:
+    durability = described.durability.value
+    return f"{jobs.url} ({described.name} {described.version}, durability {durability})"
+
+
+def _queues_line(chosen: Selection) -> str:
+    if isinstance(chosen, Weighted):
+        return ", ".join(f"{name} (weight {weight:g})" for name, weight in chosen.weights)
+    return ", ".join(names(chosen))
+
+
+def _work(app: App, chosen: Selection, *, burst: bool) -> bool:
+    """Run one worker in this process; tell whether jobs failed."""
+    jobs = app.jobs
+    if not any(_is_log(layer) for layer in jobs.middleware):
+        jobs.use(log_attempts())
+
+    def make() -> Worker:
+        return Worker(
+            registry=jobs,
+            broker_factory=jobs.broker,
+            options=worker_options(app, chosen, burst=burst),
+        )
+
+    return run_worker(make).failed > 0
+
+
+def _is_log(layer: object) -> bool:
+    return getattr(layer, "__qualname__", "").startswith(f"{log_attempts.__qualname__}.")
+
+
+def worker_options(app: App, chosen: Selection, *, burst: bool) -> WorkerOptions:
+    """Tell a worker what the settings say."""
+    own = app.jobs.settings.worker
+    lease_ms = to_ms(own.lease, "worker.lease")
+    return WorkerOptions(
+        selection=chosen,
+        concurrency=own.concurrency,
+        name=own.name or "",
+        app=app.name,
+        grace_ms=to_ms(own.grace, "worker.grace"),
+        lease_ms=lease_ms,
+        beat_ms=lease_ms // 3,
+        poll_ms=to_ms(own.poll_interval, "worker.poll_interval"),
+        burst=burst,
+        hard_exit=True,
+    )
+
+
+def _supervise(
+    call: Call, app: App, chosen: Selection, *, weights: str | None, burst: bool, fail: bool
+) -> bool:
+    """Run several workers in child processes; tell whether jobs failed meanwhile."""
+    jobs = app.jobs
+    before = run(lambda: _failed(jobs)) if fail else 0
+    own = jobs.settings.worker
+    with ExitStack() as stack:
+        if own.name is None:
+            held = [hold_name(jobs.url.raw) for _ in range(own.processes)]
+            children = [name.name for name in held]
+            for name in held:
+                stack.callback(name.release)
+        elif own.processes == 1:
+            children = [own.name]
+        else:
+            children = [f"{own.name}-{number + 1}" for number in range(own.processes)]
+        arguments = _arguments(app, chosen, weights=weights, burst=burst)
+        supervisor = Supervisor(
+            lambda name: [*arguments, "--name", name], children, clock=SystemClock(), rng=Random()
+        )
+        code = supervisor.run()
+    if code:
+        call.ctx.exit(code)
+    return fail and run(lambda: _failed(jobs)) > before
+
+
+def _arguments(app: App, chosen: Selection, *, weights: str | None, burst: bool) -> list[str]:
+    """Write the command line of a child; the environment and the files it reads by itself."""
+    settings = app.jobs.settings
+    own, log = settings.worker, settings.log
+    queues = ["--weights", weights] if weights else ["--queues", ",".join(names(chosen))]
+    return [
+        *(sys.executable, "-m", "treadle", "worker", app.name, "--quiet", "--processes", "0"),
+        *queues,
+        # Only one that stood on a command line already: it may hold a password.
+        *(("--url", settings.url) if settings.origin("url") == "flag" else ()),
+        *("--concurrency", str(own.concurrency)),
+        *("--grace", f"{to_ms(own.grace, 'worker.grace')}ms"),
+        *("--lease", f"{to_ms(own.lease, 'worker.lease')}ms"),
+        *("--log-level", log.level.value),
+        *(("--log-format", log.format.value) if log.format else ()),
+        *(("--burst",) if burst else ()),
+    ]
+
+
+async def _failed(jobs: Jobs) -> int:
+    """Count the jobs that are dead or cancelled now."""
+    async with reached(jobs) as client:
+        broker: Broker = await client.broker()
+        stats = await broker.stats()
+    return sum(queue.dead + queue.cancelled for queue in stats.queues)

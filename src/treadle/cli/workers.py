@@ -1,0 +1,67 @@
+"""`qrun workers`: the sessions that the broker knows."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from treadle.broker.base import SessionInfo
+from treadle.cli.call import Call, command
+from treadle.cli.connect import connected, run
+from treadle.cli.views import embedded, instant
+
+
+class WorkerView(Struct, frozen=True, kw_only=True):
+    """One worker as the broker sees it."""
+
+    name: str
+    session: str
+    state: str
+    """`alive`, or `expired` if its heartbeats stopped and nobody ended it yet."""
+    running: int
+    opened: str | None
+    expires: str | None
+    lease_ms: int
+    info: Raw | str | None
+
+
+@command("workers", reads=True)
+def workers(call: Call) -> None:
+    """List the workers that are at work, and those that fell silent."""
+
+    async def main() -> None:
+        async with connected(call) as broker:
+            now = (await broker.stats()).now
+            views = [_view(session, now) for session in await broker.sessions()]
+        if call.output.as_json:
+            call.output.objects(views)
+        elif views:
+            call.output.table(
+                ("name", "state", "running", "opened", "about"), [_cells(view) for view in views]
+            )
+        else:
+            call.output.note("No workers.")
+
+    run(main)
+
+
+def _view(session: SessionInfo, now: int) -> WorkerView:
+    return WorkerView(
+        name=session.name,
+        session=session.session,
+        state="alive" if session.expires > now else "expired",
+        running=session.running,
+        opened=instant(session.opened),
+        expires=instant(session.expires),
+        lease_ms=session.lease_ms,
+        info=embedded(session.info),
+    )
+
+
+def _cells(view: WorkerView) -> list[str]:
+    about = ""
+    if isinstance(view.info, Raw):
+        said = msgspec.json.decode(view.info)
+        if isinstance(said, dict):
+            about = ", ".join(f"{key}={value}" for key, value in said.items())  # pyright: ignore[reportUnknownVariableType]
+    return [view.name, view.state, str(view.running), view.opened or "", about]

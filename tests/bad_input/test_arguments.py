@@ -1,0 +1,224 @@
+"""Arguments that do not fit: refused when enqueued, and dead at once if they were stored all the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.places import Place
+from treadle import Payload
+from treadle.domain.limits import PAYLOAD_BYTES, PAYLOAD_BYTES_HARD
+from treadle.domain.state import State
+from treadle.errors import ConfigurationError, PayloadError, TooLarge
+from treadle.settings import load
+
+pytestmark = [pytest.mark.anyio, pytest.mark.promise(10)]
+
+MISFITS = {
+    "wrong type": (b'{"to": 5}', "$.to"),
+    "missing": (b"{}", "to"),
+    "unknown": (b'{"to": "a", "cc": "b"}', "cc"),
+    "null": (b'{"to": null}', "$.to"),
+    "constraint": (b'{"to": "a", "times": "many"}', "$.times"),
+    "no object": (b'["a"]', "object"),
+    "no JSON": (b"hello", ""),
+    "empty": (b"", ""),
+    "cut": (b'{"to": "a', ""),
+    "no UTF-8": (b'{"to": "\xff"}', ""),
+    "NaN": (b'{"to": "a", "times": NaN}', ""),
+    "2^70": (b'{"to": "a", "times": %d}' % 2**70, "times"),
+    "surrogate": (b'{"to": "\\ud800"}', ""),
+    "deep": (b'{"to": "a", "more": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", ""),
+}
+
+
+def _register(place: Place) -> list[str]:
+    ran: list[str] = []
+
+    @place.jobs.handler("mail", retry=5)
+    async def mail(to: str, times: int = 1, more: list[Any] | None = None) -> None:
+        ran.append(to)
+
+    return ran
+
+
+@pytest.mark.parametrize(("payload", "named"), MISFITS.values(), ids=MISFITS.keys())
+async def test_a_stored_payload_that_does_not_fit_is_dead_at_once_and_says_why(
+    place: Place, payload: bytes, named: str
+) -> None:
+    ran = _register(place)
+    bad = await place.store("mail", payload)
+    good = await place.store("mail", b'{"to": "ada"}')
+
+    await place.burst()
+
+    record = await place.get(bad)
+    assert (record.head.state, record.head.reason) == (State.DEAD, "bad_arguments")
+    assert record.head.attempt == 1
+    (row,) = record.history
+    assert row.error is not None
+    assert row.error.message.startswith("mail: ")
+    assert named in row.error.message
+    assert await place.states([good]) == [State.SUCCEEDED]
+    assert ran == ["ada"]
+
+
+async def test_a_sync_handler_and_one_of_any_payload_are_guarded_too(place: Place) -> None:
+    @place.jobs.handler("sync")
+    def sync(to: str) -> None: ...
+
+    @place.jobs.handler("any")
+    async def anything(payload: Payload) -> None: ...
+
+    deep = b'{"a":' * 1_000 + b"1" + b"}" * 1_000
+    ids = [await place.store("sync", b'{"to": 1}'), await place.store("any", deep)]
+
+    await place.burst()
+
+    assert [(await place.get(id)).head.reason for id in ids] == ["bad_arguments"] * 2
+
+
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _own_member() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+REFUSED: dict[str, Callable[[], Any]] = {
+    "NaN": lambda: math.nan,
+    "infinity": lambda: -math.inf,
+    "NaN inside": lambda: {"a": [math.nan]},
+    "2^70": lambda: 2**70,
+    "-2^70 inside": lambda: [-(2**70)],
+    "lone surrogate": lambda: "a\ud800b",
+    "lone surrogate as key": lambda: {"\udfff": 1},
+    "1000 deep": lambda: _nested(1_000),
+    "65 deep": lambda: _nested(65),
+    "itself": _own_member,
+    "an object": object,
+}
+
+
+@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED.keys())
+async def test_a_value_that_json_cannot_carry_is_refused_by_name(
+    place: Place, make: Callable[[], Any]
+) -> None:
+    @place.jobs.handler("keep")
+    async def keep(value: Any) -> None: ...
+
+    with pytest.raises(PayloadError) as caught:
+        await keep.enqueue(make())
+
+    assert "'value" in str(caught.value)
+    assert "Nothing was enqueued" in str(caught.value)
+    assert (await place.broker.stats()).queues == ()
+
+
+KEPT: dict[str, Any] = {
+    "NUL": "a\x00b",
+    "2^64-1": 2**64 - 1,
+    "-2^63": -(2**63),
+    "tiny": 5e-324,
+    "huge": 1.7976931348623157e308,
+    "emoji": "\U0001f9f5",
+    "direction": "\u202eevil",
+    "escape": "\x1b[2J",
+    "60 deep": _nested(60),
+    "empty key": {"": None},
+}
+
+
+@pytest.mark.parametrize("value", KEPT.values(), ids=KEPT.keys())
+async def test_an_odd_value_comes_back_as_it_was(place: Place, value: Any) -> None:
+    seen: list[Any] = []
+
+    @place.jobs.handler("keep")
+    async def keep(value: Any) -> Any:
+        seen.append(value)
+        return value
+
+    job = await keep.enqueue(value)
+    await place.burst()
+
+    assert seen == [value]
+    assert await job.result(timeout=5) == value
+
+
+async def test_a_wrong_field_is_named_and_nothing_is_enqueued(place: Place) -> None:
+    @place.jobs.handler("mail")
+    async def mail(to: str) -> None: ...
+
+    with pytest.raises(PayloadError) as caught:
+        await mail.enqueue_many([{"to": "ada"}, {"to": 5}, {"to": "eve"}])
+
+    assert caught.value.path == "$.to"
+    assert (await place.broker.stats()).queues == ()
+
+
+@pytest.mark.parametrize("size", [PAYLOAD_BYTES + 1, 5_000_000], ids=["256KiB", "5MB"])
+async def test_a_payload_over_the_limit_is_refused_in_the_producer(place: Place, size: int) -> None:
+    ran = _register(place)
+    good = await place.store("mail", b'{"to": "ada"}')
+
+    with pytest.raises(TooLarge, match="Nothing was enqueued") as caught:
+        await place.jobs.find("mail").enqueue("x" * size)
+
+    assert "262,144" in str(caught.value)
+    await place.burst()
+    assert await place.states([good]) == [State.SUCCEEDED]
+    assert ran == ["ada"]
+
+
+async def test_the_limit_can_be_raised_to_four_mebibytes_and_no_further(place: Place) -> None:
+    most = load(environ={}, folder=place.folder, flags={"payload_limit": PAYLOAD_BYTES_HARD})
+    with pytest.raises(ConfigurationError, match="payload_limit"):
+        load(environ={}, folder=place.folder, flags={"payload_limit": PAYLOAD_BYTES_HARD + 1})
+    lengths: list[int] = []
+    roomy = Place(place.adapter, place.folder, settings=most)
+
+    @roomy.jobs.handler("mail")
+    async def mail(text: str) -> int:
+        lengths.append(len(text))
+        return len(text)
+
+    async with roomy.opened():
+        job = await mail.enqueue("x" * 4_000_000)
+        with pytest.raises(TooLarge):
+            await mail.enqueue("x" * 5_000_000)
+        await roomy.burst()
+
+        assert await job.result(timeout=5) == 4_000_000
+
+
+async def test_five_megabytes_that_were_stored_past_all_checks_kill_no_worker(place: Place) -> None:
+    ran = _register(place)
+    bad = await place.store("mail", b'{"to": "%s"}' % (b"x" * 5_000_000))
+    good = await place.store("mail", b'{"to": "ada"}')
+
+    await place.burst()
+
+    record = await place.get(bad)
+    assert (record.head.state, record.head.reason) == (State.DEAD, "bad_arguments")
+    assert await place.states([good]) == [State.SUCCEEDED]
+    assert ran == ["ada"]
+
+
+async def test_an_id_or_a_queue_that_is_no_name_is_refused(place: Place) -> None:
+    @place.jobs.handler("mail")
+    async def mail(to: str) -> None: ...
+
+    for options in ({"id": "a b"}, {"id": "x" * 129}, {"id": "ü"}, {"queue": "a/b"}, {"queue": ""}):
+        with pytest.raises(ConfigurationError):
+            await mail.options(**options).enqueue("ada")  # type: ignore[arg-type]
+
+    assert (await place.broker.stats()).queues == ()

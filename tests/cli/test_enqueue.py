@@ -1,0 +1,198 @@
+"""`qrun enqueue`: everything is checked before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import APP, Qrun
+from tests.support.source import ROOT
+
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture
+def app_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give an app that is imported into this process, anew for each test."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "enqueue_app.py").write_text(APP, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    return "enqueue_app:jobs"
+
+
+def _file(qrun: Qrun, *lines: object) -> str:
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    return str(qrun.write("lines.jsonl", text + "\n"))
+
+
+GOOD = {"type": "email.send", "payload": {"to": "ada"}}
+
+
+def test_a_job_is_enqueued_and_its_id_is_printed(with_app: Qrun) -> None:
+    ran = with_app.process(
+        "enqueue", "email.send", "--payload", '{"to":"ada"}', "--priority", "high"
+    )
+
+    (row,) = with_app("jobs", "list", "--json").objects
+    assert ran.code == 0
+    assert ran.out.strip() == row["id"]
+    assert (row["type"], row["priority"], row["state"]) == ("email.send", "high", "queued")
+    assert "found in jobs.py" in ran.err
+
+
+def test_a_payload_that_does_not_fit_ends_with_2_and_names_the_field(with_app: Qrun) -> None:
+    ran = with_app.process("enqueue", "email.send", "--payload", '{"to":3}')
+
+    assert ran.code == 2
+    assert "'to' must be str, got int" in ran.err
+    assert "[QRUN-J002]" in ran.err
+    assert with_app("jobs", "list", "--json").objects == []
+
+
+def test_an_unknown_type_is_refused_when_an_app_is_loaded(with_app: Qrun) -> None:
+    ran = with_app.process("enqueue", "email.sned")
+
+    assert ran.code == 2
+    assert "Did you mean 'email.send'?" in ran.err
+
+
+def test_without_an_app_any_type_is_taken_with_a_note(qrun: Qrun) -> None:
+    ran = qrun("enqueue", "whatever", "--payload", '{"a":[1,2]}')
+
+    assert ran.code == 0
+    assert "not checked" in ran.err
+    assert [row["type"] for row in qrun("jobs", "list", "--json").objects] == ["whatever"]
+
+
+@pytest.mark.parametrize("payload", ["{", "[]", "3", '{"n":1e999}', '{"n":99999999999999999999}'])
+def test_without_an_app_a_payload_must_be_an_object_that_can_be_kept(
+    qrun: Qrun, payload: str
+) -> None:
+    ran = qrun("enqueue", "whatever", "--payload", payload)
+
+    assert ran.code == 2
+    assert "[QRUN-J002]" in ran.err
+
+
+def test_a_payload_over_the_limit_ends_with_2(qrun: Qrun) -> None:
+    big = json.dumps({"type": "x", "payload": {"text": "x" * 5_000_000}})
+
+    ran = qrun("enqueue", "--file", "-", input=big)
+
+    assert ran.code == 2
+    assert "line 1:" in ran.err
+
+
+def test_the_same_id_is_stored_once(qrun: Qrun) -> None:
+    first = qrun("enqueue", "x", "--id", "once")
+    second = qrun("enqueue", "x", "--id", "once")
+
+    assert (first.out, second.out) == ("once\n", "once\n")
+    assert list(qrun.states()) == ["once"]
+
+
+def test_a_delay_is_read_as_people_write_it(qrun: Qrun) -> None:
+    qrun("enqueue", "x", "--delay", "5m", "--id", "later")
+
+    assert qrun.states() == {"later": "scheduled"}
+    assert qrun("enqueue", "x", "--delay", "soon").code == 2
+
+
+@pytest.mark.contract("F15")
+def test_the_ten_example_payloads_are_stored_unchanged(qrun: Qrun) -> None:
+    ran = qrun("enqueue", "--file", str(EXAMPLES / "jobs.jsonl"))
+
+    listed = qrun("jobs", "list", "--json").objects
+    shown = qrun("jobs", "show", "--json", *(row["id"] for row in listed)).objects
+    wanted = [json.loads(line) for line in (EXAMPLES / "payloads.jsonl").read_text().splitlines()]
+    assert ran.out == "enqueued 10\n"
+    assert sorted(map(json.dumps, (row["payload"] for row in shown))) == sorted(
+        map(json.dumps, wanted)
+    )
+    assert all(row["type"] == row["payload"]["task"] for row in shown)
+
+
+def test_the_demo_ships_the_same_examples() -> None:
+    shipped = ROOT / "src/treadle/cli/demo/jobs.jsonl"
+
+    assert shipped.read_bytes() == (EXAMPLES / "jobs.jsonl").read_bytes()
+
+
+BAD = [
+    pytest.param("nope", "JSON is malformed", id="no JSON"),
+    pytest.param({"type": "email.send", "payload": {"to": 1}}, "'to' must be str", id="field"),
+    pytest.param({"type": "email.sned"}, "Did you mean 'email.send'?", id="type"),
+    pytest.param({**GOOD, "priority": "urgent"}, "$.priority", id="priority"),
+    pytest.param({**GOOD, "delay": "soon"}, "duration", id="delay"),
+    pytest.param({**GOOD, "delay": -1}, "duration", id="negative delay"),
+    pytest.param({**GOOD, "queue": "no name"}, "queue 'no name'", id="queue"),
+    pytest.param({**GOOD, "id": "no id"}, "id 'no id'", id="id"),
+    pytest.param({**GOOD, "colour": "red"}, "colour", id="unknown key"),
+    pytest.param({"payload": {}}, "type", id="no type"),
+    pytest.param(
+        '{"type": "email.send", "payload": {"to": "\\ud800"}}', "surrogate", id="surrogate"
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "why"), BAD)
+def test_one_bad_line_is_named_and_nothing_is_enqueued(
+    qrun: Qrun, app_module: str, line: object, why: str
+) -> None:
+    file = _file(qrun, GOOD, "", line, GOOD)
+
+    ran = qrun("enqueue", "--file", file, "--app", app_module)
+
+    assert ran.code == 2
+    assert "line 3:" in ran.err
+    assert why in ran.err
+    assert qrun("jobs", "list", "--json").objects == []
+
+
+def test_bad_lines_are_skipped_and_told_if_asked(qrun: Qrun, app_module: str) -> None:
+    file = _file(qrun, GOOD, "nope", GOOD, {"type": "other"})
+
+    ran = qrun("enqueue", "--file", file, "--app", app_module, "--skip-bad", "--json")
+
+    assert ran.code == 0
+    assert ran.objects == [{"enqueued": 2, "skipped": 2, "refused": 0}]
+    assert "line 2:" in ran.err
+    assert "line 4:" in ran.err
+    assert len(qrun("jobs", "list", "--json").objects) == 2
+
+
+def test_lines_may_come_from_stdin_in_more_than_one_batch(qrun: Qrun) -> None:
+    lines = "".join(f'{{"type":"x","id":"n-{number}"}}\n' for number in range(2_345))
+
+    ran = qrun("enqueue", "--file", "-", input=lines)
+
+    assert ran.out == "enqueued 2345\n"
+    assert qrun("queues", "list", "--json").objects[0]["waiting"] == 2_345
+
+
+def test_a_file_that_is_not_there_ends_with_2(qrun: Qrun) -> None:
+    ran = qrun("enqueue", "--file", "nothing.jsonl")
+
+    assert ran.code == 2
+    assert "nothing.jsonl" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("x", "--file", "f"), ("--file", "f", "--payload", "{}"), ("x", "--skip-bad")],
+)
+def test_what_contradicts_itself_is_refused(qrun: Qrun, arguments: tuple[str, ...]) -> None:
+    assert qrun("enqueue", *arguments).code == 2
+
+
+def test_what_a_line_brings_cannot_move_the_cursor(qrun: Qrun, tmp_path: Path) -> None:
+    file = _file(qrun, {"type": "x\x1b[2J\u202e"})
+
+    ran = qrun("enqueue", "--file", file)
+
+    assert ran.code == 2
+    assert not {"\x1b", "\u202e"} & set(ran.err)

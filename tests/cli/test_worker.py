@@ -1,0 +1,225 @@
+"""`qrun worker` and `qrun wait` as real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Qrun
+from tests.support.factories import make_job
+
+SLOW_APP = '''
+from pathlib import Path
+
+import anyio
+
+from treadle import Context, Jobs
+
+jobs = Jobs()
+
+
+@jobs.handler("slow", retry=0)
+async def slow(ctx: Context, mark: str, seconds: float) -> str:
+    """Say that it began, work, and say how far it is."""
+    ctx.progress(1, 2, "half")
+    Path(mark).touch()
+    await anyio.sleep(seconds)
+    return "done"
+'''
+
+
+def _send(qrun: Qrun, *people: str) -> None:
+    lines = [
+        json.dumps({"type": "email.send", "payload": {"to": name}, "id": name}) for name in people
+    ]
+    ran = qrun("enqueue", "--file", "-", input="\n".join(lines))
+    assert ran.code == 0, ran.err
+
+
+def test_a_burst_runs_what_is_due_and_ends(with_app: Qrun) -> None:
+    _send(with_app, "ada", "bob")
+
+    ran = with_app.process("worker", "--burst")
+
+    assert ran.code == 0
+    assert with_app.states() == {"ada": "succeeded", "bob": "succeeded"}
+    for word in ("treadle", "jobs:jobs", "sqlite", "power-loss", "default", "email.send"):
+        assert word in ran.out
+
+
+@pytest.mark.contract("F17")
+def test_each_job_leaves_a_line_of_json_with_its_id_and_status(with_app: Qrun) -> None:
+    _send(with_app, "ada", "nobody")
+
+    ran = with_app.process("worker", "--burst", "--quiet")
+
+    lines = {
+        line["job_id"]: line for line in map(json.loads, ran.err.splitlines()) if "job_id" in line
+    }
+    assert ran.out == ""
+    assert lines["ada"]["status"] == "succeeded"
+    assert lines["nobody"]["status"] == "failed"
+
+
+def test_a_burst_ends_with_1_if_jobs_failed_and_that_was_asked(with_app: Qrun) -> None:
+    _send(with_app, "nobody")
+    plain = with_app.process("worker", "--burst")
+    with_app("dead", "retry", "--all")
+
+    asked = with_app.process("worker", "--burst", "--fail")
+
+    assert (plain.code, asked.code) == (0, 1)
+
+
+def test_several_processes_share_the_work_and_end_with_it(with_app: Qrun) -> None:
+    _send(with_app, *(f"p-{number}" for number in range(40)), "nobody")
+
+    ran = with_app.process("worker", "--burst", "--processes", "2", "--fail", "--concurrency", "2")
+
+    assert ran.code == 1
+    assert sorted(set(with_app.states().values())) == ["dead", "succeeded"]
+
+
+@pytest.mark.contract("F23")
+def test_only_the_queues_that_were_named_are_served(with_app: Qrun) -> None:
+    payload = b'{"to":"ada"}'
+    with_app.enqueue(
+        *(make_job(id=name, queue=name, payload=payload) for name in ("critical", "low", "other"))
+    )
+
+    ran = with_app.process("worker", "--burst", WORKER_QUEUES="critical,low")
+
+    assert ran.code == 0
+    assert with_app.states() == {"critical": "succeeded", "low": "succeeded", "other": "queued"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_the_worker_and_it_ends_with_0(
+    qrun: Qrun, tmp_path: Path, number: signal.Signals
+) -> None:
+    qrun.write("jobs.py", SLOW_APP)
+    mark = tmp_path / "began"
+    qrun.enqueue(make_job(id="a", type="slow", payload=_slow(mark, 1.0)))
+    worker = qrun.start("worker", "--quiet")
+    _until(mark, worker)
+
+    worker.send_signal(number)
+    worker.communicate(timeout=20)
+
+    assert worker.returncode == 0
+    assert qrun.states() == {"a": "succeeded"}
+
+
+def test_two_workers_of_one_name_cannot_live_together(qrun: Qrun, tmp_path: Path) -> None:
+    qrun.write("jobs.py", SLOW_APP)
+    mark = tmp_path / "began"
+    qrun.enqueue(make_job(id="a", type="slow", payload=_slow(mark, 30)))
+    first = qrun.start("worker", "--quiet", "--name", "one", "--lease", "3s")
+    _until(mark, first)
+    mark.unlink()
+
+    second = qrun.start("worker", "--quiet", "--name", "one", "--grace", "0")
+    first.communicate(timeout=30)
+    second.terminate()
+    second.communicate(timeout=30)
+
+    assert first.returncode == 1
+    assert second.returncode == 0
+
+
+def _slow(mark: Path, seconds: float) -> bytes:
+    return json.dumps({"mark": str(mark), "seconds": seconds}).encode()
+
+
+def _until(mark: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a handler says that it began; looks at the file when the worker is asked to be."""
+    from watchfiles import watch
+
+    if mark.exists():
+        return
+    for _ in watch(mark.parent, rust_timeout=100, yield_on_timeout=True, debounce=50, step=20):
+        if mark.exists():
+            return
+        assert process.poll() is None, process.communicate()
+
+
+def test_no_app_ends_with_3_and_tells_what_was_tried(qrun: Qrun) -> None:
+    ran = qrun.process("worker")
+
+    assert ran.code == 3
+    assert "[QRUN-C002]" in ran.err
+    assert "jobs.py, app.py, main.py" in ran.err
+
+
+@pytest.mark.promise(2)
+def test_a_worker_refuses_a_broker_that_promises_less_than_was_asked(with_app: Qrun) -> None:
+    ran = with_app.process("worker", "--burst", QRUN_URL="memory://", QRUN_DURABILITY="power-loss")
+
+    assert ran.code == 4
+    assert "power-loss" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--queues", "a", "--weights", "a=1"),
+        ("--weights", "a=x"),
+        ("--weights", "a=0"),
+        ("--fail",),
+        ("--lease", "0s"),
+        ("--concurrency", "0"),
+        ("--log-format", "xml"),
+    ],
+)
+def test_what_makes_no_worker_ends_with_2(with_app: Qrun, arguments: tuple[str, ...]) -> None:
+    assert with_app("worker", *arguments).code == 2
+
+
+def test_waiting_ends_with_0_once_all_succeeded(with_app: Qrun) -> None:
+    _send(with_app, "ada", "bob")
+    waiting = with_app.start("wait", "ada", "bob", "--timeout", "30", "--json")
+
+    with_app.process("worker", "--burst")
+    out, err = waiting.communicate(timeout=40)
+
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert waiting.returncode == 0, err
+    assert {row["id"]: row["state"] for row in rows} == {"ada": "succeeded", "bob": "succeeded"}
+    assert rows[0]["result"].startswith("sent hi to")
+
+
+def test_waiting_ends_with_1_if_one_is_dead(with_app: Qrun) -> None:
+    _send(with_app, "ada", "nobody")
+    with_app.process("worker", "--burst")
+
+    assert with_app("wait", "ada").code == 0
+    ran = with_app("wait", "ada", "nobody")
+    assert ran.code == 1
+    assert "GiveUp" in ran.out
+    assert with_app("wait", "--all").code == 1
+
+
+def test_waiting_too_long_ends_with_124(qrun: Qrun) -> None:
+    qrun.enqueue(make_job(id="a"))
+
+    ran = qrun("wait", "a", "--timeout", "0.2")
+
+    assert ran.code == 124
+    assert "[QRUN-J021]" in ran.err
+
+
+def test_waiting_for_all_of_nothing_is_over_at_once(qrun: Qrun) -> None:
+    ran = qrun("wait", "--all", "--json")
+
+    assert ran.code == 0
+    assert ran.objects == [{"succeeded": 0, "dead": 0, "cancelled": 0}]
+
+
+def test_waiting_for_an_unknown_job_ends_with_2(qrun: Qrun) -> None:
+    assert qrun("wait", "nope").code == 2
+    assert qrun("wait").code == 2
+    assert qrun("wait", "x", "--all").code == 2
