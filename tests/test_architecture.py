@@ -26,8 +26,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "treadle.runtime": LOW | {"treadle.settings"},
     "treadle.hooks": MIDDLE,
     "treadle.plugins": MIDDLE | {"treadle.hooks"},
-    "treadle": HIGH,
-    "treadle.cli": HIGH | {"treadle"},
+    "treadle.logs": LOW | {"treadle.settings"},
+    # The composition root: settings, plugins and runtime meet here.
+    "treadle.app": HIGH,
+    "treadle": HIGH | {"treadle.app"},
+    "treadle.cli": HIGH | {"treadle", "treadle.app", "treadle.logs"},
     "treadle.__main__": {"treadle.cli"},
     "treadle.testing": HIGH | {"treadle"},
     "treadle.conformance": HIGH | {"treadle"},

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from treadle.runtime.policies import delays, exponential, fixed, linear
     from treadle.runtime.registry import Handlers
     from treadle.runtime.signals import Cancel, GiveUp, Retry, Snooze
+    from treadle.runtime.signature import Payload
 
 __all__ = [
     "AppNotFound",
@@ -94,6 +95,7 @@ __all__ = [
     "Next",
     "NotAccepted",
     "Outcome",
+    "Payload",
     "PayloadError",
     "PluginError",
     "Priority",
@@ -134,6 +136,7 @@ _ELSEWHERE: Final = {
     "treadle.runtime.handlers": "Handler",
     "treadle.runtime.policies": "delays exponential fixed linear",
     "treadle.runtime.registry": "Handlers",
+    "treadle.runtime.signature": "Payload",
     "treadle.runtime.signals": "Cancel GiveUp Retry Snooze",
 }
 _HOME: Final = {name: module for module, names in _ELSEWHERE.items() for name in names.split()}

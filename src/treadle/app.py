@@ -123,6 +123,8 @@ class Jobs(Registry):
     @property
     def client(self) -> Client:
         """Return its client."""
+        if self._client is not None:  # almost all calls; and no lock is held when somebody forks
+            return self._client
         with self._making:
             if self._client is None:
                 settings = self.settings

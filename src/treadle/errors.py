@@ -107,9 +107,13 @@ class LeaseLost(BrokerError):
 
 
 class NotAccepted(BrokerError):
-    """The job was not stored; nothing of it remains."""
+    """The job was not stored; nothing of it remains. `ids` names the refused jobs of a bulk call."""
 
     code = "QRUN-B010"
+
+    def __init__(self, message: str, *, ids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
 
 
 class TooLarge(NotAccepted):

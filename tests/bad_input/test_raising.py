@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import anyio
 import pytest
 
 from tests.support.places import Place
-from treadle import Context, fixed
+from treadle import Context, Depends, fixed
+from treadle.broker.base import Filter
 from treadle.domain.limits import ERROR_CHARS
 from treadle.domain.state import State
 
@@ -69,46 +71,49 @@ HOSTILE: dict[str, Callable[[], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["async", "sync", "inline"])
-@pytest.mark.parametrize("throw", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("kind", ["async", "thread", "loop"])
 async def test_it_fails_the_attempt_and_is_retried(
-    place: Place, throw: Callable[[], object], kind: str
+    place: Place, kind: Literal["async", "thread", "loop"]
 ) -> None:
     if kind == "async":
 
         @place.jobs.handler("bad", retry=SOON)
-        async def bad() -> None:
+        async def bad(how: str) -> None:
             await anyio.lowlevel.checkpoint()
-            throw()
+            HOSTILE[how]()
 
     else:
 
-        @place.jobs.handler("bad", retry=SOON, run_in="thread" if kind == "sync" else "loop")
-        def bad_sync() -> None:
-            throw()
+        @place.jobs.handler("bad", retry=SOON, run_in=kind)
+        def bad_sync(how: str) -> None:
+            HOSTILE[how]()
 
     @place.jobs.handler("good")
     async def good() -> None: ...
 
-    job = (await place.jobs.client.enqueue([place.jobs.find("bad").job((), {})]))[0]
+    await place.jobs.find("bad").enqueue_many([{"how": how} for how in HOSTILE])
     neighbour = await good.enqueue()
 
     async with place.worker(concurrency=2):
-        (record,) = await place.until_final(job.id)
         await neighbour.result(timeout=10)
+        records = [
+            (await place.until_final(record.job.id))[0]
+            for record in (await place.broker.find(Filter(type="bad"))).records
+        ]
 
-    assert (record.head.state, record.head.reason) == (State.DEAD, "exhausted")
-    assert [row.event for row in record.history] == ["fail", "fail"]
-    for row in record.history:
-        assert row.error is not None
-        assert row.error.type
-        assert len(row.error.message) + len(row.error.traceback) <= 2 * ERROR_CHARS
-        (row.error.message + row.error.traceback).encode()
+    assert len(records) == len(HOSTILE)
+    for record in records:
+        how = record.job.payload.decode()
+        assert (record.head.state, record.head.reason) == (State.DEAD, "exhausted"), how
+        assert [row.event for row in record.history] == ["fail", "fail"], how
+        for row in record.history:
+            assert row.error is not None
+            assert row.error.type, how
+            assert len(row.error.message) + len(row.error.traceback) <= 2 * ERROR_CHARS, how
+            assert (row.error.message + row.error.traceback).encode(), how
 
 
 async def test_a_middleware_or_a_dependency_that_exits_is_a_failed_attempt(place: Place) -> None:
-    from treadle import Depends
-
     def exits() -> Iterator[int]:
         yield 1
         raise SystemExit(2)

@@ -66,7 +66,7 @@ async def test_a_body_of_the_wrong_shape_is_dead(place: Place, body: bytes) -> N
 
 
 async def test_a_record_of_a_newer_version_waits_without_end(place: Place) -> None:
-    before, newer, behind = await _between_good_ones(place, NEWER)
+    _, newer, _ = await _between_good_ones(place, NEWER)
 
     workers = [await place.burst()]
     for pause in (MINUTE, 20 * MINUTE, DAY, 20 * DAY):

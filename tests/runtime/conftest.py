@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.road import RemoteBroker, Road
 from tests.support.virtual import LoopClock, virtual_backends
 from tests.support.works import Works
+from treadle.broker.memory import MemoryBroker
+from treadle.broker.url import parse
 
 
 @pytest.fixture(params=virtual_backends(), ids=["asyncio", "trio"])
@@ -20,3 +23,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 async def works(anyio_backend: Any) -> Works:
     """A registry, a memory broker and a clock: everything but the worker."""
     return Works(LoopClock())
+
+
+@pytest.fixture
+def road(works: Works) -> Road:
+    """The road between the worker and its broker."""
+    road = Road()
+    store = works.broker.another()
+    assert isinstance(store, MemoryBroker)
+    works.broker = RemoteBroker(parse("memory://"), works.clock, road, store._store)
+    return road

@@ -10,11 +10,12 @@ import os
 import sys
 import time
 from random import Random
+from threading import Thread
 
 import anyio
 
 from treadle.broker.base import Applied
-from treadle.broker.sqlite import SqliteBroker, broker
+from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.url import parse
 from treadle.domain.decide import decide
 from treadle.domain.job import Job, Record, Ref
@@ -90,8 +91,8 @@ async def hammer(url: str, name: str) -> None:
 
 async def pick_up(url: str, name: str) -> None:
     """Wait for jobs, one after another, and never look at the file meanwhile."""
-    broker.FALLBACK_SECONDS = 60.0  # type: ignore[misc]  # only the socket can wake it
     async with connect(url) as store:
+        store.fallback_seconds = 60.0  # only the socket can wake it
         session = (await store.open(name, 60_000, b"{}")).session
         await store.claim(session, ["default"], 1, wait_ms=1)
         say("ready")
@@ -104,17 +105,30 @@ async def fork(url: str, name: str) -> None:
     """Fork with an open broker; parent and child each say what they could do."""
     async with connect(url) as store:
         await store.enqueue([Job(id="before", type="t")])
-        pid = os.fork()
-        if pid == 0:
-            await _in_child(store, name)
-        _, status = os.waitpid(pid, 0)
-        say("child", str(status))
+        say("child", str(_in_child(store, name)))
         await store.enqueue([Job(id="parent", type="t")])
         (record,) = await store.get([Ref("default", "child")])
         say("parent", "sees" if record is not None else "misses", "child")
 
 
-async def _in_child(store: SqliteBroker, name: str) -> None:
+def _in_child(store: SqliteBroker, name: str) -> int:
+    """Fork; do there what a forked worker does, with a loop of its own; return how it ended."""
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1]
+    done: list[str] = []
+
+    def run() -> None:
+        anyio.run(_begin_anew, store, name)
+        done.append(name)
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    os._exit(0 if done else 1)
+
+
+async def _begin_anew(store: SqliteBroker, name: str) -> None:
     try:
         opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]  # noqa: PTH115, PTH208
     except OSError:
@@ -127,7 +141,6 @@ async def _in_child(store: SqliteBroker, name: str) -> None:
     await store.disconnect()
     async with store.another() as own:
         await own.enqueue([Job(id=name, type="t")])
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from tests.contract.hand import change
+from treadle.domain.job import Record
+from treadle.domain.outcome import Change, Succeeded
+
 STATES = ("blocked", "waiting", "running", "succeeded", "dead", "cancelled")
 
 Rows = list[tuple[object, ...]]
+
+
+def success(record: Record) -> Change:
+    """Decide that a claimed job succeeded at once."""
+    return change(record, Succeeded(), record.head.claimed)
 
 
 def run(file: Path, sql: str, parameters: Sequence[object] = ()) -> Rows:

@@ -12,16 +12,31 @@ from tests.support.faulty import FaultyBroker, Network
 from treadle.broker.base import Applied, Clock, Durability
 from treadle.broker.url import parse
 from treadle.domain.decide import decide
-from treadle.domain.job import Job, Policy, Record
+from treadle.domain.job import ErrorInfo, Job, Policy, Record
 from treadle.domain.outcome import Happening, Refused, Succeeded
+from treadle.domain.unique import OnConflict, Unique
 from treadle.runtime.client import Client
+from treadle.runtime.handle import Job as Handle
 
 PLAIN = Policy()
+ONCE = Policy(max_attempts=1)
+ERROR = ErrorInfo(type="ValueError", message="no such address", traceback="Traceback: line 1")
 
 
 def make_job(id: str = "job-1", **over: Any) -> Job:
     """Make a job that a client can enqueue."""
     return structs.replace(Job(id=id, type="email.send"), **over)
+
+
+async def enqueue(client: Client, id: str = "job-1", **over: Any) -> Handle[Any]:
+    """Enqueue one job and return its handle."""
+    (job,) = await client.enqueue([make_job(id, **over)])
+    return job
+
+
+def held(on_conflict: OnConflict) -> Unique:
+    """Ask for the one unique key of these tests."""
+    return Unique(key="ada", on_conflict=on_conflict)
 
 
 class Shop:

@@ -10,7 +10,7 @@ from treadle.broker.base import Clock, Enqueued, Events, Settled
 from treadle.broker.memory import MemoryBroker
 from treadle.broker.memory.store import Store
 from treadle.broker.url import BrokerUrl
-from treadle.domain.job import Job
+from treadle.domain.job import Job, Record, Ref
 from treadle.domain.outcome import Write
 from treadle.errors import BrokerUnavailable, Uncertain
 
@@ -27,6 +27,8 @@ class Network:
         self.refuse = False
         self.hang_connecting = False
         self.silent_events = False
+        self.away = False
+        """Reads fail."""
         self._moves: anyio.Event | None = None
 
     def hang(self) -> None:
@@ -92,3 +94,11 @@ class FaultyBroker(MemoryBroker):
             await anyio.sleep(wait_ms / 1_000)
             return Events(cursor=after)
         return await super().events(after, limit=limit, wait_ms=wait_ms)
+
+    async def get(self, refs: Sequence[Ref]) -> Sequence[Record | None]:
+        self._fail_if_away()
+        return await super().get(refs)
+
+    def _fail_if_away(self) -> None:
+        if self.network.away:
+            raise BrokerUnavailable("connection reset by peer")

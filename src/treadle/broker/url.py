@@ -32,6 +32,9 @@ class BrokerUrl(Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return masked(self.raw)
 
+    def __repr__(self) -> str:
+        return f"BrokerUrl({masked(self.raw)!r})"
+
     def option(self, name: str, default: str, allowed: tuple[str, ...] = ()) -> str:
         """Return an option of the query, checked against the values it may have.
 
@@ -59,7 +62,7 @@ class BrokerUrl(Struct, frozen=True, kw_only=True):
 
 def masked(url: str) -> str:
     """Return `url` with user and password replaced by stars."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "***@", url)
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", url)
 
 
 def parse(url: str) -> BrokerUrl:

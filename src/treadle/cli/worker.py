@@ -163,7 +163,10 @@ def _work(app: App, chosen: Selection, *, burst: bool) -> bool:
             options=worker_options(app, chosen, burst=burst),
         )
 
-    return run_worker(make).failed > 0
+    report = run_worker(make)
+    if report.recycle:
+        click.get_current_context().exit(FAILED)  # whoever runs it starts a fresh process
+    return report.failed > 0
 
 
 def _is_log(layer: object) -> bool:

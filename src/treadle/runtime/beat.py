@@ -15,7 +15,7 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import anyio
@@ -32,7 +32,7 @@ from treadle.runtime.backoff import Backoff
 from treadle.runtime.clock import BrokerClock
 from treadle.runtime.leases import Leases
 from treadle.runtime.options import STUCK_MS, WorkerOptions
-from treadle.runtime.slots import Crew, timed_out
+from treadle.runtime.slots import Crew, Slot, timed_out
 
 logger = logging.getLogger("treadle.beat")
 _T = TypeVar("_T")
@@ -57,7 +57,7 @@ class Beat:
         *,
         session: str,
         leases: Leases,
-        crew: Crew,
+        crews: Sequence[Crew],
         options: WorkerOptions,
         clock: Clock,
         broker_clock: BrokerClock,
@@ -68,7 +68,7 @@ class Beat:
         self._broker = broker
         self._session = session
         self._leases = leases
-        self._crew = crew
+        self._crews = crews
         self._options = options
         self._clock = clock
         self._broker_clock = broker_clock
@@ -76,6 +76,7 @@ class Beat:
         self._heard = heard
         self._ended = ended
         self._alive = Pulled(clock.monotonic())
+        self._answered_since: float | None = clock.monotonic()
         self._blocked_logged = False
         self._settled: set[Lease] = set()
         self._stop = threading.Event()
@@ -103,6 +104,11 @@ class Beat:
         if self._thread is not None:
             self._thread.join(timeout)
 
+    def answered_for(self) -> float:
+        """Return for how many seconds every beat has been answered; 0 during an outage."""
+        since = self._answered_since
+        return 0.0 if since is None else self._clock.monotonic() - since
+
     def alive(self) -> None:
         """Note that the worker's loop turns; called on it twice a second."""
         self._alive.at = self._clock.monotonic()
@@ -116,15 +122,24 @@ class Beat:
             if now >= due:
                 if not await self._once(backoff):
                     return
-                due = self._clock.monotonic() + self._interval()
+                # After a failure the wait is over already: the lease must be renewed first of all.
+                due = 0.0 if backoff.failing else self._clock.monotonic() + self._interval()
             await self._look_at_loop()
-            await anyio.sleep(min(_WATCH_S, max(due - self._clock.monotonic(), 0.01)))
+            if due:
+                await anyio.sleep(min(_WATCH_S, max(due - self._clock.monotonic(), 0.01)))
 
     def _in_thread(self, backend: str) -> None:
         try:
-            anyio.run(self._main, backend=backend)
-        except Exception:
-            logger.exception("heartbeat_failed")
+            while not self._stop.is_set():
+                try:
+                    anyio.run(self._main, backend=backend)
+                except Exception:  # the lease must be kept whatever went wrong
+                    logger.exception("heartbeat_failed")
+                    self._stop.wait(_WATCH_S)
+                else:
+                    return
+        finally:
+            self._wake = _nothing
 
     async def _main(self) -> None:
         handle = LoopHandle()
@@ -153,7 +168,7 @@ class Beat:
 
     def _interval(self) -> float:
         now = self._clock.monotonic()
-        for slot in self._crew.slots:
+        for slot in self._slots():
             if slot.attempt is not None and now - slot.started > _BUSY_BEAT_S:
                 return min(_BUSY_BEAT_S, self._options.beat_ms / 1000)
         return self._options.beat_ms / 1000
@@ -166,15 +181,19 @@ class Beat:
             self._post(_bound(self._ended, error))
             return False
         except BrokerError as error:
+            self._answered_since = None
             await backoff.failed(error)
             return True
-        backoff.worked()
+        if backoff.worked() or self._answered_since is None:
+            self._answered_since = self._clock.monotonic()
         self._broker_clock.sync(pulse.now)
         self._post(_bound(self._heard, pulse))
         return True
 
     async def _look_at_loop(self) -> None:
         blocked_ms = (self._clock.monotonic() - self._alive.at) * 1000
+        if self._settled:
+            self._settled &= {slot.attempt.lease for slot in self._slots() if slot.attempt}
         if blocked_ms < self._options.blocked_warn_ms:
             self._blocked_logged = False
             return
@@ -200,25 +219,35 @@ class Beat:
         """Settle attempts whose limit is long over while nobody on the loop can."""
         now = self._clock.monotonic()
         late: list[tuple[Record, Happening]] = []
-        for slot in self._crew.slots:
+        for slot in self._slots():
             record, attempt, deadline = slot.record, slot.attempt, slot.deadline
             if record is None or attempt is None or not deadline or attempt.lease in self._settled:
                 continue
             if now > deadline + STUCK_MS / 1000:
-                self._settled.add(attempt.lease)
                 late.append((record, timed_out(record)))
         if late:
             await self._apply(late)
+            for record, _ in late:
+                self._settled.add(Lease(record.job.queue, record.job.id, record.head.fence))
             await self._hand_back()
 
     async def _hand_back(self) -> None:
         """Give back what no slot has started; the loop is blocked, so nobody else takes it."""
-        unstarted = self._crew.take_back()
-        if unstarted:
+        for crew in self._crews:
+            unstarted = crew.take_back()
+            if not unstarted:
+                continue
             logger.warning("handed_back", extra={"jobs": len(unstarted)})
-            await self._apply([(record, Interrupted(started=False)) for record in unstarted])
+            try:
+                await self._apply([(record, Interrupted(started=False)) for record in unstarted])
+            except BrokerError:
+                crew.buffer.extendleft(reversed(unstarted))
+                raise
             for record in unstarted:
                 self._leases.forget(record)
+
+    def _slots(self) -> list[Slot]:
+        return [slot for crew in self._crews for slot in crew.slots]
 
     async def _apply(self, ended: list[tuple[Record, Happening]]) -> None:
         now = self._broker_clock.now_ms()

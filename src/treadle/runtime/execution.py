@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from copy import copy
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import anyio
 
@@ -84,9 +84,9 @@ class Execution:
                 return rejected(payload, error)
             try:
                 value = await function(*arguments)
-            except (anyio.get_cancelled_exc_class(), GeneratorExit):
-                raise
-            except BaseException as error:  # noqa: BLE001 - user code
+            except BaseException as error:
+                if _ends_task(error):
+                    raise
                 return failed(error, attempt)
             return _NOTHING if value is None else Succeeded(result=encode(value))
 
@@ -99,9 +99,9 @@ class Execution:
             return self._arguments.rejected(attempt.job.payload, error)
         try:
             value = await self.call_async(Context(attempt), arguments, attempt)
-        except (anyio.get_cancelled_exc_class(), GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - user code
+        except BaseException as error:
+            if _ends_task(error):
+                raise
             return failed(error, attempt)
         return Succeeded(result=self._results.encode(value))
 
@@ -173,9 +173,9 @@ class Execution:
 
         try:
             value = await self._with_provided(Context(attempt), attempt, call)
-        except (anyio.get_cancelled_exc_class(), GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - user code
+        except BaseException as error:
+            if _ends_task(error):
+                raise
             return failed(error, attempt)
         return Succeeded(result=self._results.encode(value))
 
@@ -230,6 +230,16 @@ async def _in_process(attempt: Attempt) -> Outcome:
 def failed(error: BaseException, attempt: Attempt) -> Outcome:
     """Return the outcome of an attempt whose handler raised."""
     return failure(error, attempt.job.policy)
+
+
+def _ends_task(error: BaseException) -> bool:
+    """Tell whether an exception asks this task to end, alone or as all there is in a group."""
+    if isinstance(error, GeneratorExit):
+        return True
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).split(cancelled)[1] is None
+    return isinstance(error, cancelled)
 
 
 def _kept(attempt: Attempt, outcome: Outcome) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import msgspec
 
@@ -139,7 +139,7 @@ class Job(Generic[R_co]):
         PORTAL.call(self.retry)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and self._ref == cast("Job[Any]", other)._ref
+        return isinstance(other, Job) and self._ref == other._ref
 
     def __hash__(self) -> int:
         return hash(self._ref)

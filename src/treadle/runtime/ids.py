@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from itertools import count, islice
 
 from treadle.runtime.clock import wall_ns
@@ -35,39 +36,46 @@ class _Run:
         self.counter = count(start)
 
 
-_run = _Run(0)
-_lock = threading.Lock()
+class Ids:
+    """A sequence of ids that only grow; may be used from any thread."""
+
+    def __init__(self, now_ns: Callable[[], int] = wall_ns) -> None:
+        self._now_ns = now_ns
+        self._lock = threading.Lock()
+        self._run = _Run(0)
+
+    def new(self) -> str:
+        """Return a new id; ids of one thread only grow."""
+        run = self._run
+        now_ns = self._now_ns()
+        if now_ns >= run.ends_ns:
+            run = self._next_run(now_ns)
+        return run.prefix + "%012x" % next(run.counter)  # noqa: UP031 - faster than an f-string
+
+    def many(self, n: int) -> list[str]:
+        """Return `n` new ids in growing order."""
+        run = self._run
+        now_ns = self._now_ns()
+        if now_ns >= run.ends_ns:
+            run = self._next_run(now_ns)
+        prefix = run.prefix
+        return [prefix + "%012x" % one for one in islice(run.counter, n)]  # noqa: UP031
+
+    def _next_run(self, now_ns: int) -> _Run:
+        with self._lock:
+            if now_ns >= self._run.ends_ns:
+                self._run = _Run(min(now_ns // _MS, _LAST))
+            return self._run
+
+    def after_fork(self) -> None:
+        """Go on with new chance in a forked child, and without a lock that nobody will release."""
+        self._lock = threading.Lock()
+        self._run = _Run(self._run.ms)
 
 
-def _next_run(now_ns: int) -> _Run:
-    global _run  # noqa: PLW0603 - one sequence per process is what makes ids grow
-    with _lock:
-        if now_ns >= _run.ends_ns:
-            _run = _Run(min(now_ns // _MS, _LAST))
-        return _run
-
-
-def _after_fork() -> None:
-    # A child must not go on with its parent's counter, nor wait for a lock that nobody holds.
-    global _run, _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-    _run = _Run(_run.ms)
-
-
+_own = Ids()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_own.after_fork)
 
-
-def new_id() -> str:
-    """Return a new id; ids of one thread only grow."""
-    now_ns = wall_ns()
-    run = _run if now_ns < _run.ends_ns else _next_run(now_ns)
-    return run.prefix + "%012x" % next(run.counter)  # noqa: UP031 - faster than an f-string here
-
-
-def new_ids(n: int) -> list[str]:
-    """Return `n` new ids in growing order."""
-    now_ns = wall_ns()
-    run = _run if now_ns < _run.ends_ns else _next_run(now_ns)
-    prefix = run.prefix
-    return [prefix + "%012x" % number for number in islice(run.counter, n)]  # noqa: UP031
+new_id = _own.new
+new_ids = _own.many

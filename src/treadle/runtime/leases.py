@@ -10,6 +10,7 @@ under way at the first has ended: before that, its reply may still come.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from treadle.broker.base import Lease, Pulse
 from treadle.domain.job import Record
@@ -50,8 +51,11 @@ class Leases:
         self._claims_open.discard(number)
 
     def forget(self, record: Record) -> None:
-        """Stop holding a record that was settled or lost."""
-        self._held.pop((record.job.queue, record.job.id), None)
+        """Stop holding a record that was settled or lost; a later attempt of it is kept."""
+        key = record.job.queue, record.job.id
+        held = self._held.get(key)
+        if held is not None and held.fence == record.head.fence:
+            del self._held[key]
 
     def forget_all(self) -> None:
         """Hold nothing any more: the session has ended."""
@@ -115,9 +119,10 @@ def _running(crews: Sequence[Crew], lease: Lease) -> Slot | None:
 def _taken(crews: Sequence[Crew], lease: Lease) -> Record | None:
     """Take one record out of a crew's buffer, if it still waits there."""
     for crew in crews:
-        for record in crew.buffer:
+        for record in tuple(crew.buffer):
             job = record.job
             if (job.queue, job.id, record.head.fence) == (lease.queue, lease.id, lease.fence):
-                crew.buffer.remove(record)
-                return record
+                with suppress(ValueError):  # a slot, or the heartbeat thread, was quicker
+                    crew.buffer.remove(record)
+                    return record
     return None

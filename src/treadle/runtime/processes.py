@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from treadle.runtime.attempt import Attempt, NoteSink
     from treadle.runtime.handlers import AnyHandler
 
+UNBORN = "ProcessNotStarted"
+"""The error type of an attempt for which no process could be started."""
 DIED = "ProcessDied"
 """The error type of an attempt whose process died."""
 
@@ -219,7 +221,7 @@ class ProcessPool:
                 else:
                     self._idle.append(child)
                     return outcome
-        return _died(f"the process for it did not start: it {_how(code)}")
+        return _died(f"the process for it did not start: it {_how(code)}", begun=False)
 
     async def _take(self) -> _Child:
         while self._idle:
@@ -268,5 +270,5 @@ def _how(code: int) -> str:
     return f"was ended by {name}{hint}"
 
 
-def _died(what: str) -> Failed:
-    return Failed(error=ErrorInfo(type=DIED, message=what), kinds=_KINDS)
+def _died(what: str, *, begun: bool = True) -> Failed:
+    return Failed(error=ErrorInfo(type=DIED if begun else UNBORN, message=what), kinds=_KINDS)

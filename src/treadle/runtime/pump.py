@@ -11,13 +11,13 @@ harmless), its claims are found by the heartbeat as orphans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
 from treadle.broker.base import Broker, Capability, Pulse
 from treadle.domain.job import Record
-from treadle.domain.outcome import Write
+from treadle.domain.outcome import Interrupted, Write
 from treadle.domain.retry import Rng
 from treadle.domain.selection import order
 from treadle.errors import BrokerError, SessionEnded
@@ -36,7 +36,11 @@ _LONG_JOB = 10
 
 
 class Pump:
-    """Settles and claims for one session. `notify` whenever an outcome or a free slot appears."""
+    """Settles and claims for one session. `notify` whenever an outcome or a free slot appears.
+
+    `busy` tells whether anything waits for a slot or runs; in burst mode, `look` decides about blocked
+    jobs before the pump says that nothing is due any more.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,8 @@ class Pump:
         report: WorkerReport,
         rng: Rng,
         heard: Callable[[Pulse], None],
+        busy: Callable[[], bool],
+        look: Callable[[], Awaitable[bool]],
     ) -> None:
         self.session = session
         self.claiming = True
@@ -69,11 +75,15 @@ class Pump:
         self._report = report
         self._rng = rng
         self._heard = heard
+        self._busy = busy
+        self._look = look
         self._round_trip = 0.002
         self._settling = Backoff(rng, "settle")
         self._waiting = Backoff(rng, "claim")
         self._dry = False
         """A claim brought less than was asked for, and nothing has been claimed since."""
+        self._looked = False
+        """In burst mode: blocked jobs were looked at since the last claim that brought something."""
         self._lane_busy = False
         self._asked_by_lane = 0
         self._lane_go = anyio.Event()
@@ -108,16 +118,18 @@ class Pump:
 
     async def _round(self) -> bool:
         """Make one call, if there is something to do; tell whether there was."""
-        if not self._notebook.empty and self._settler.waiting:
-            await self.write_notes()
         room = self._room()
         if self._settler.waiting:
             writes = self._settler.begin(BATCH, self._clock.now_ms())
             if not writes:
                 return True
+            if not self._notebook.empty:
+                await self._notes_first()
             await self._settle(writes, 0 if self._lane_busy or self._dry else room)
             return True
         if room > 0 and not self._lane_busy:
+            if self._dry and self._options.burst and self._busy():
+                return False  # nothing was due: ask again when something has ended
             if self._dry or not self._crew.busy:
                 self._start_lane(room)
                 return False
@@ -137,7 +149,7 @@ class Pump:
 
     def _prefetch(self, size: int) -> int:
         mean, trip = self._crew.mean, self._round_trip
-        if mean > _LONG_JOB * trip:
+        if not self._crew.finished or mean > _LONG_JOB * trip:
             return 0
         return min(size, int(2 * trip * size / max(mean, 1e-6)))
 
@@ -159,6 +171,9 @@ class Pump:
                 self._leases.end_claim(number, ())
             await self._after(error, self._settling)
             return
+        except BaseException:
+            self._settler.failed()
+            raise
         self._clock.sync(now)
         self._settling.worked()
         self._settler.answered(writes, results)
@@ -172,9 +187,13 @@ class Pump:
 
     def _deliver(self, number: int, records: Sequence[Record]) -> None:
         self._leases.end_claim(number, records)
-        if records:
-            self._report.claimed += len(records)
+        self._report.claimed += len(records)
+        self._looked = self._looked and not records
+        if self.claiming:
             self._crew.offer(records)
+            return
+        for record in records:  # a drain began while the call was under way
+            self._settler.add(record, Interrupted(started=False))
 
     def _start_lane(self, room: int) -> None:
         self._lane_busy = True
@@ -214,9 +233,28 @@ class Pump:
             raise
         self._dry = len(records) < room
         self._deliver(number, records)
-        if self._options.burst and not records and not self._crew.busy and not self.unsettled:
+        if self._options.burst and not records and not self._busy() and not self.unsettled:
+            await self._end_burst()
+
+    async def _end_burst(self) -> None:
+        """Stop claiming, unless a job that waited for others has become due."""
+        if self._looked:
             self.claiming = False
             self.idle.set()
+            return
+        try:
+            await self._look()
+            self._looked = True  # what it freed, or another sweep did, is found by one more claim
+        except BrokerError as error:
+            await self._after(error, self._waiting)
+
+    async def _notes_first(self) -> None:
+        """Write the notes of what is about to be settled: afterwards its fence has moved."""
+        try:
+            await self.write_notes()
+        except BaseException:
+            self._settler.failed()
+            raise
 
     async def write_notes(self) -> None:
         """Write what handlers noted; notes of attempts that lost their lease are dropped."""

@@ -27,7 +27,7 @@ from treadle.runtime.handlers import AnyHandler
 from treadle.runtime.janitor import Janitor
 from treadle.runtime.leases import Leases
 from treadle.runtime.notebook import Notebook
-from treadle.runtime.options import MOST_SOLO, WorkerOptions
+from treadle.runtime.options import BATCH, MOST_SOLO, WorkerOptions
 from treadle.runtime.pump import Pump
 from treadle.runtime.registry import Registry
 from treadle.runtime.report import WorkerReport
@@ -39,8 +39,11 @@ from treadle.runtime.sweeper import Sweeper
 logger = logging.getLogger("treadle.worker")
 
 _ALIVE_S = 0.5
+_NOTES_S = 0.5
 _CHECK_S = 0.05
 _LOOK_S = 0.01
+_CLOSE_S = 0.5
+"""How long the last settling and the end of the session may take."""
 _AFTER_GRACE_S = 1.0
 """How long cancelled handlers may take to end before they are handed back anyway."""
 
@@ -49,13 +52,21 @@ async def _innermost(attempt: Attempt) -> Outcome:
     return await attempt.handler.run(attempt)
 
 
+def _nothing() -> None:
+    """Halt nobody: no shift has begun."""
+
+
 class DrainOrder:
     """When to stop, and how long running attempts may go on; written by the worker's `drain`."""
 
     def __init__(self, grace_ms: int) -> None:
         self.grace_ms = grace_ms
+        self.closed = anyio.Event()
+        """Set when everything is handed back and settled: what still runs, runs for nothing."""
         self.asked = anyio.Event()
         self.again = anyio.Event()
+        self.halt: Callable[[], None] = _nothing
+        """Lets no further job start, at once; callable from any thread."""
 
     def ask(self, grace_ms: int | None) -> None:
         """Ask for a drain; a later call can only shorten the grace period."""
@@ -100,7 +111,7 @@ class Shift:
             report=given.report,
             forget=self._leases.forget,
         )
-        alone = Alone(options.app, lambda: self._crew)
+        alone = Alone(options.app, lambda: (self._crew, self._solo))
         self._solo = self._make_crew(MOST_SOLO, alone.run, None)
         self._crew = self._make_crew(options.concurrency, _innermost, self._solo)
         self._crews = (self._crew, self._solo)
@@ -116,12 +127,15 @@ class Shift:
             report=given.report,
             rng=rng,
             heard=self._heard,
+            busy=self._occupied,
+            look=self._look,
         )
+        given.order.halt = self._halt
         self._beat = Beat(
             broker.another() if options.beat_in_thread else broker,
             session=given.session,
             leases=self._leases,
-            crew=self._crew,
+            crews=self._crews,
             options=options,
             clock=given.clock,
             broker_clock=given.broker_clock,
@@ -129,7 +143,18 @@ class Shift:
             heard=self._heard,
             ended=self._session_ended,
         )
+        self._sweeper = Sweeper(
+            broker,
+            clock=given.broker_clock,
+            rng=rng,
+            report=given.report,
+            each_ms=options.sweep_ms,
+            renewed_for=self._beat.answered_for,
+        )
         self._closing = False
+        self._stuck = 0
+        self._pump_scope = anyio.CancelScope()
+        self._pump_ended = anyio.Event()
         self._tasks = anyio.create_task_group()
 
     def _make_crew(self, size: int, innermost: Next, solo: Crew | None) -> Crew:
@@ -143,6 +168,7 @@ class Shift:
             admit=self._admit,
             done=self._done,
             solo=solo,
+            moved=self._moved,
         )
 
     def _admit(self, record: Record, handler: AnyHandler | None) -> Happening | None:
@@ -150,6 +176,7 @@ class Shift:
 
     def _done(self, record: Record, happening: Happening | None) -> None:
         if happening is None:
+            self._given.report.lease_lost += 1
             self._leases.forget(record)
         else:
             self._settler.add(record, happening)
@@ -191,26 +218,33 @@ class Shift:
                     Janitor(self._given.broker, rng=self._given.rng, each_ms=options.purge_ms).run
                 )
                 tasks.start_soon(self._keep)
+                tasks.start_soon(self._write_notes)
                 if not options.beat_in_thread:
                     tasks.start_soon(self._beat.run)
                 self._pump.notify()
                 self._given.opened()
                 await self._until_drained()
                 await self._drain()
+                self._pump_scope.cancel()
+                self._closing = True
+                with anyio.move_on_after(_CLOSE_S, shield=True):
+                    await self._pump_ended.wait()
+                    await self._close()
+                self._given.order.closed.set()
                 tasks.cancel_scope.cancel()
         finally:
             self._beat.stop()
-        self._closing = True
-        with anyio.CancelScope(shield=True):
-            if self.ended is None:
-                await self._close()
-        self._beat.join(2.0)
+        self._beat.join(0.2)
 
     async def _guarded_pump(self) -> None:
         try:
-            await self._pump.run()
+            with self._pump_scope:
+                await self._pump.run()
         except SessionEnded as error:
             self._session_ended(error)
+        finally:
+            self._settler.failed()  # what it was sending when it was stopped is sent again
+            self._pump_ended.set()
 
     async def _guarded_lane(self) -> None:
         try:
@@ -219,29 +253,31 @@ class Shift:
             self._session_ended(error)
 
     async def _sweep(self) -> None:
-        sweeper = Sweeper(
-            self._given.broker,
-            clock=self._given.broker_clock,
-            rng=self._given.rng,
-            report=self._given.report,
-            each_ms=self._given.options.sweep_ms,
-        )
         while True:
-            await sweeper.run(self._pump.more_children)
-            if self._pump.more_children.is_set():
-                self._pump.more_children = anyio.Event()
+            await self._sweeper.wait(self._pump.more_children)
+            self._pump.more_children = anyio.Event()
+            await self._sweeper.run()
 
     async def _keep(self) -> None:
-        """Show that the loop turns, write notes, and look for handlers that will not stop."""
+        """Show that the loop turns, look for handlers that will not stop and jobs that cannot start."""
+        finished = 0
         while True:
             self._beat.alive()
             await anyio.sleep(_ALIVE_S)
+            self._count_stuck()
+            if self._crew.buffer and self._crew.finished == finished:
+                # Prefetched behind jobs that turned out to be long: others may have a slot.
+                self._hand_back(self._crew.take_back())
+            finished = self._crew.finished
+
+    async def _write_notes(self) -> None:
+        while True:
+            await anyio.sleep(_NOTES_S)
             if not self._given.notebook.empty:
                 try:
                     await self._pump.write_notes()
                 except SessionEnded as error:
                     self._session_ended(error)
-            self._count_stuck()
 
     def _count_stuck(self) -> None:
         report, slots = self._given.report, self._crew.slots
@@ -251,8 +287,9 @@ class Shift:
                 "handler_ignores_cancel",
                 extra={"job_id": record.job.id, "queue": record.job.queue, "type": record.job.type},
             )
-        report.stuck += len(fresh)
-        if fresh and report.stuck * 10 > len(slots) and not report.recycle:
+        self._stuck += len(fresh)
+        report.stuck = self._stuck + self._given.tools.threads.abandoned
+        if report.stuck * 10 > len(slots) and not report.recycle:
             report.recycle = True
             logger.error("worker_recycles", extra={"stuck": report.stuck, "slots": len(slots)})
             self._given.order.ask(None)
@@ -271,8 +308,10 @@ class Shift:
     async def _drain(self) -> None:
         clock = self._given.clock
         began = clock.monotonic()
+        self._halt()
         self._pump.stop_claiming()
         self._hand_back(self._crew.take_back() + self._solo.take_back())
+        await self._take_orphans_back()
         while self._busy() and clock.monotonic() - began < self._given.order.grace_ms / 1000:
             with anyio.move_on_after(_CHECK_S):
                 if self._given.order.again.is_set():
@@ -281,6 +320,7 @@ class Shift:
                     await self._given.order.again.wait()
             self._hand_back(self._crew.take_back())
         now = clock.monotonic()
+        self._given.tools.threads.patience = _AFTER_GRACE_S / 2  # the process must go
         for slot in (*self._crew.slots, *self._solo.slots):
             slot.stop(Stop.DRAIN, now)
         while self._busy() and clock.monotonic() - now < _AFTER_GRACE_S:  # noqa: ASYNC110 - of several ends
@@ -292,6 +332,29 @@ class Shift:
             self._pump.notify()
             await anyio.sleep(_LOOK_S)
 
+    def _moved(self) -> None:
+        self._pump.notify()
+
+    def _halt(self) -> None:
+        for crew in self._crews:
+            crew.halt()
+
+    def _occupied(self) -> bool:
+        return any(crew.busy or crew.buffer for crew in self._crews)
+
+    async def _look(self) -> bool:
+        """Decide about blocked jobs now; tell whether any moved."""
+        return await self._sweeper.sweep()
+
+    async def _take_orphans_back(self) -> None:
+        """Hand back what a claim took whose reply was cut off by the drain."""
+        try:
+            with anyio.move_on_after(_CLOSE_S):
+                pulse = await self._given.broker.heartbeat(self._given.session, self._leases.held())
+                self._hand_back(list(pulse.orphans))
+        except BrokerError as error:
+            logger.warning("broker_away", extra={"duty": "drain", "error": str(error)})
+
     def _busy(self) -> bool:
         return bool(self._crew.busy or self._solo.busy or self._pump.unsettled)
 
@@ -301,15 +364,18 @@ class Shift:
 
     async def _close(self) -> None:
         """Hand back claims whose reply was never seen, settle what is left, end the session."""
+        broker, session = self._given.broker, self._given.session
         try:
-            with anyio.move_on_after(_AFTER_GRACE_S):
-                pulse = await self._given.broker.heartbeat(self._given.session, self._leases.held())
-                for record in pulse.orphans:
-                    self._settler.add(record, Interrupted(started=False))
-                while self._settler.waiting:
-                    writes = self._settler.begin(1_000, self._given.broker_clock.now_ms())
-                    settled = await self._given.broker.apply(writes)
-                    self._settler.answered(writes, settled.results)
-                await self._given.broker.close(self._given.session)
+            await self._settle_rest()
+            await self._take_orphans_back()
+            await self._settle_rest()
+            await broker.close(session)
         except BrokerError as error:
-            logger.warning("not_closed", extra={"session": self._given.name, "error": str(error)})
+            logger.warning("not_closed", extra={"worker": self._given.name, "error": str(error)})
+
+    async def _settle_rest(self) -> None:
+        while self._settler.waiting:
+            writes = self._settler.begin(BATCH, self._given.broker_clock.now_ms())
+            if writes:
+                settled = await self._given.broker.apply(writes)
+                self._settler.answered(writes, settled.results)

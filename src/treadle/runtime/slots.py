@@ -14,10 +14,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import assert_never
 
 import anyio
+from anyio.lowlevel import checkpoint
 from msgspec import structs
 
 from treadle.broker.base import Clock, Lease
@@ -31,6 +33,9 @@ from treadle.runtime.handlers import AnyHandler
 from treadle.runtime.options import SOLO_WAIT_MS, STUCK_MS
 
 logger = logging.getLogger("treadle.worker")
+
+SLICE_S = 0.01
+"""How long handlers that never suspend may keep the loop between two of them."""
 
 
 class Stop(Enum):
@@ -80,6 +85,10 @@ Admit = Callable[[Record, AnyHandler | None], Happening | None]
 Done = Callable[[Record, Happening | None], None]
 
 
+def _nothing() -> None:
+    """Tell nobody that a place became free."""
+
+
 class Crew:
     """Runs what is offered to it on a fixed number of slots, and hands every outcome to `done`.
 
@@ -99,12 +108,14 @@ class Crew:
         admit: Admit,
         done: Done,
         solo: Crew | None = None,
+        moved: Callable[[], None] = _nothing,
     ) -> None:
         self.slots = [Slot() for _ in range(size)]
         self.buffer: deque[Record] = deque()
         self.busy = 0
+        self.finished = 0
         self.mean = 0.0
-        """Moving average of how long an attempt takes, in seconds."""
+        """Moving average of how long an attempt takes, in seconds; 0 before the first."""
         self._chain = chain
         self._handlers = handlers
         self._tools = tools
@@ -112,8 +123,12 @@ class Crew:
         self._admit = admit
         self._solo = solo
         self._done = done
+        self._moved = moved
         self._held = False
+        self._halted = False
         self._quiet = anyio.Event()
+        self._now = 0.0
+        self._yield_at = 0.0
         self._idle: list[anyio.Event] = []
         self._waking = False
         self._watched = anyio.Event()
@@ -122,15 +137,23 @@ class Crew:
     def offer(self, records: Sequence[Record]) -> None:
         """Queue claimed records behind those that already wait for a slot."""
         self.buffer.extend(records)
-        if self.buffer and self._idle and not self._waking and not self._held:
+        if self.buffer and self._idle and not self._waking and self._may_start:
             self._wake()
+
+    @property
+    def _may_start(self) -> bool:
+        return not (self._held or self._halted)
+
+    def halt(self) -> None:
+        """Start nothing more, for good; may be called from any thread."""
+        self._halted = True
 
     def has_room(self) -> bool:
         """Tell whether one more record would find a free slot."""
         return self.busy + len(self.buffer) < len(self.slots)
 
     async def hold(self) -> None:
-        """Start nothing more, and wait until nothing runs; `release` ends it."""
+        """Start nothing more, and wait until nothing runs; `release` ends it, also if this fails."""
         self._held = True
         while self.busy:
             self._quiet = anyio.Event()
@@ -144,8 +167,9 @@ class Crew:
     def take_back(self) -> list[Record]:
         """Take every record that no slot has started yet."""
         taken: list[Record] = []
-        while self.buffer:
-            taken.append(self.buffer.popleft())
+        with suppress(IndexError):  # the loop and the heartbeat thread may both be at it
+            while True:
+                taken.append(self.buffer.popleft())
         return taken
 
     def running(self, lease: Lease) -> Slot | None:
@@ -155,6 +179,26 @@ class Crew:
             if attempt is not None and attempt.lease == lease:
                 return slot
         return None
+
+    def pause_limit(self, attempt: Attempt) -> None:
+        """Let no time limit end an attempt that has not really begun."""
+        slot = self.running(attempt.lease)
+        if slot is not None:
+            slot.deadline = 0.0
+
+    def start_limit(self, attempt: Attempt) -> None:
+        """Count an attempt's time from now on."""
+        slot = self.running(attempt.lease)
+        if slot is not None:
+            slot.started = self._monotonic()
+            self._limit(slot, attempt)
+
+    def _limit(self, slot: Slot, attempt: Attempt) -> None:
+        limit = attempt.job.policy.timeout_ms
+        if limit:
+            slot.deadline = slot.started + limit / 1000
+            if not self._watched.is_set():
+                self._watched.set()
 
     def mark_stuck(self) -> list[Record]:
         """Return the records whose handlers newly ignore that they were stopped."""
@@ -171,8 +215,13 @@ class Crew:
         """Run offered records on one slot until cancelled."""
         self._cancelled_exc = anyio.get_cancelled_exc_class()
         while True:
-            with anyio.CancelScope() as slot.scope:
-                await self._serve(slot)
+            try:
+                with anyio.CancelScope() as slot.scope:
+                    await self._serve(slot)
+            except self._cancelled_exc:
+                if _cancelled_from_outside():
+                    raise
+                logger.warning("handler_cancelled_its_task")
 
     def _wake(self) -> None:
         self._waking = True
@@ -181,13 +230,16 @@ class Crew:
     async def _serve(self, slot: Slot) -> None:
         buffer = self.buffer
         while True:
-            if not buffer or self._held:
+            if not buffer or self._held or self._halted:
                 event = anyio.Event()
                 self._idle.append(event)
                 await event.wait()
                 self._waking = False
                 continue
-            record = buffer.popleft()
+            try:
+                record = buffer.popleft()
+            except IndexError:
+                continue  # the heartbeat thread took it back
             if buffer and self._idle and not self._waking:
                 self._wake()
             handler = self._handlers.get(record.job.type)
@@ -198,6 +250,10 @@ class Crew:
             await self._run(slot, record, handler)
             if slot.scope.cancel_called:
                 return  # stopped, but it finished first: only the scope must be renewed
+            if self._now > self._yield_at:
+                # Handlers that never suspend must not keep the others from the loop.
+                await checkpoint()
+                self._yield_at = self._monotonic() + SLICE_S
 
     def _unusual(self, record: Record, handler: AnyHandler | None) -> AnyHandler | None:
         """Deal with a record that may not simply run here; return the handler if it may."""
@@ -214,6 +270,7 @@ class Crew:
         """Let a suspect run alone, or hand it back for a moment if there is no room for it."""
         if solo.has_room():
             solo.offer([record])
+            self._moved()  # its place in this crew is free
         else:
             self._done(record, Interrupted(started=False, delay_ms=SOLO_WAIT_MS))
 
@@ -228,11 +285,8 @@ class Crew:
         )
         started = self._monotonic()
         slot.record, slot.attempt, slot.started, slot.stop_reason = record, attempt, started, None
-        limit = job.policy.timeout_ms
-        if limit:
-            slot.deadline = started + limit / 1000
-            if not self._watched.is_set():
-                self._watched.set()
+        if job.policy.timeout_ms:
+            self._limit(slot, attempt)
         self.busy += 1
         outcome: Outcome | None = None
         try:
@@ -254,7 +308,9 @@ class Crew:
 
     def _leave(self, slot: Slot, record: Record, outcome: Outcome | None, started: float) -> None:
         took = self._monotonic() - started
-        self.mean += (took - self.mean) * 0.05
+        self._now = started + took
+        self.finished += 1
+        self.mean = took if self.finished == 1 else self.mean + (took - self.mean) * 0.05
         lost = slot.stop_reason is Stop.LOST
         slot.record, slot.attempt, slot.deadline, slot.stuck = None, None, 0.0, False
         if outcome is None and not lost:

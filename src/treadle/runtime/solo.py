@@ -16,16 +16,16 @@ import anyio
 
 from treadle.domain.outcome import Failed, Lost, Outcome
 from treadle.runtime.attempt import Attempt
-from treadle.runtime.processes import DIED, ProcessPool
+from treadle.runtime.processes import DIED, UNBORN, ProcessPool
 from treadle.runtime.slots import Crew
 
 
 class Alone:
-    """The innermost of the chain for suspects; `crew` gives the worker's ordinary crew."""
+    """The innermost of the chain for suspects; `crews` gives the ordinary crew and that of suspects."""
 
-    def __init__(self, app: str, crew: Callable[[], Crew]) -> None:
+    def __init__(self, app: str, crews: Callable[[], tuple[Crew, Crew]]) -> None:
         self._app = app
-        self._crew = crew
+        self._crews = crews
         self._turn = anyio.Lock()
 
     async def run(self, attempt: Attempt) -> Outcome:
@@ -36,13 +36,17 @@ class Alone:
             outcome = await children.run(attempt)
         if isinstance(outcome, Failed) and outcome.error.type == DIED:
             return Lost(ended=True, detail=f"ran alone: {outcome.error.message}")
+        if isinstance(outcome, Failed) and outcome.error.type == UNBORN:
+            return Lost(started=False, detail=outcome.error.message)
         return outcome
 
     async def _while_quiet(self, attempt: Attempt) -> Outcome:
-        crew = self._crew()
+        crew, suspects = self._crews()
+        suspects.pause_limit(attempt)
         async with self._turn:
-            await crew.hold()
             try:
+                await crew.hold()
+                suspects.start_limit(attempt)
                 return await attempt.handler.run(attempt)
             finally:
                 crew.release()

@@ -88,8 +88,8 @@ class Supervisor:
         self._wake.set()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # No lock may be taken here: the main thread that it interrupts may hold it.
         self._signals.append(number)
-        self._wake.set()
 
     def _finished(self) -> bool:
         return not self._signals and all(child.done for child in self.children)

@@ -6,7 +6,7 @@ record write under the same fence, so one of them conflicts and nothing happens 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -23,11 +23,15 @@ from treadle.runtime.report import WorkerReport
 
 _BATCH = 100
 AFTER_OUTAGE_S = 3.0
-"""Nothing is declared lost this soon after the broker came back: its owner may renew first."""
+"""Nothing is declared lost before this worker could renew its own lease for so long: after an outage
+the owners come first."""
 
 
 class Sweeper:
-    """Sweeps overdue records every `each_ms`, also when the queues are silent."""
+    """Sweeps overdue records every `each_ms`, also when the queues are silent.
+
+    `renewed_for` tells for how many seconds every heartbeat of this worker has been answered.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Sweeper:
         rng: Rng,
         report: WorkerReport,
         each_ms: int,
+        renewed_for: Callable[[], float],
     ) -> None:
         self._broker = broker
         self._clock = clock
@@ -44,34 +49,34 @@ class Sweeper:
         self._report = report
         self._each = each_ms / 1000
         self._backoff = Backoff(rng, "sweep")
-        # A worker that starts right after an outage has not seen it: it waits as well.
-        self._not_before = anyio.current_time() + AFTER_OUTAGE_S
+        self._renewed_for = renewed_for
 
-    async def run(self, sooner: anyio.Event) -> None:
-        """Sweep once: when `sooner` is set or the time has come, whatever is first; then return."""
+    async def wait(self, sooner: anyio.Event) -> None:
+        """Wait until `sooner` is set or the time for a sweep has come, whatever is first."""
         with anyio.move_on_after(self._each * (0.5 + self._rng.random())):
             await sooner.wait()
+
+    async def run(self) -> None:
+        """Sweep until nothing moves any more."""
         try:
             while await self.sweep():
                 await anyio.lowlevel.checkpoint()
+            self._backoff.worked()
         except BrokerError as error:
             await self._backoff.failed(error)
 
     async def sweep(self) -> bool:
-        """Decide about one batch of overdue records; tell whether there may be more."""
+        """Decide about one batch of overdue records; tell whether any moved."""
         overdue = await self._broker.overdue(_BATCH)
         self._clock.sync(overdue.now)
-        if self._backoff.worked():
-            self._not_before = anyio.current_time() + AFTER_OUTAGE_S
         records = overdue.records
-        if anyio.current_time() < self._not_before:
+        if self._renewed_for() < AFTER_OUTAGE_S:
             records = tuple(each for each in records if each.head.state is State.BLOCKED)
         if not records:
             return False
-        progress = await settle_abandoned(
+        return await settle_abandoned(
             self._broker, records, now=overdue.now, rng=self._rng, report=self._report
         )
-        return progress and len(overdue.records) >= _BATCH
 
 
 async def settle_abandoned(

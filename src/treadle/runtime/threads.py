@@ -107,7 +107,8 @@ class ThreadPool:
     def __init__(self, size: int, *, patience: float = PATIENCE_S) -> None:
         self.size = size
         self.abandoned = 0
-        self._patience = patience
+        self.patience = patience
+        """How long a call that nobody waits for any more may go on, in seconds."""
         self._queue: SimpleQueue[_Call | None] = SimpleQueue()
         self._finished: deque[_Call] = deque()
         self._armed = False
@@ -184,7 +185,7 @@ class ThreadPool:
         if call.take():
             self._outstanding -= 1
             return
-        with anyio.move_on_after(self._patience, shield=True):
+        with anyio.move_on_after(self.patience, shield=True):
             while not call.done:
                 call.event = anyio.Event()
                 await call.event.wait()

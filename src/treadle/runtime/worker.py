@@ -28,7 +28,9 @@ import msgspec
 from treadle.broker.base import Broker, Clock
 from treadle.broker.loop import LoopHandle
 from treadle.domain.selection import names
+from treadle.errors import BrokerError, SessionEnded
 from treadle.runtime.attempt import Tools
+from treadle.runtime.backoff import Backoff
 from treadle.runtime.clock import BrokerClock, SystemClock
 from treadle.runtime.names import HeldName, hold_name
 from treadle.runtime.notebook import Notebook
@@ -73,6 +75,7 @@ class Worker:
 
         A second call can only shorten the grace period.
         """
+        self._order.halt()
         if self._loop is not None:
             self._loop.post(lambda: self._order.ask(grace_ms))
         else:
@@ -93,13 +96,30 @@ class Worker:
                 if not self.options.name:
                     held = hold_name(broker.url.raw)
                 self.name = self.options.name or (held.name if held else "")
-                await self._work(broker)
+                await self._sessions(broker)
             finally:
                 if held is not None:
                     held.release()
         return self.report
 
-    async def _work(self, broker: Broker) -> None:
+    async def _sessions(self, broker: Broker) -> None:
+        """Work in one session after the other: one that a long outage ended is followed by a new one."""
+        ended = await self._work(broker)
+        backoff = Backoff(self._rng, "open")
+        while ended is not None:
+            if ended.taken:
+                raise ended
+            if self._order.asked.is_set():
+                return  # there is nothing left to drain
+            logger.warning("session_reopens", extra={"worker": self.name})
+            try:
+                ended = await self._work(broker)
+                backoff.worked()
+            except BrokerError as error:
+                await backoff.failed(error)
+
+    async def _work(self, broker: Broker) -> SessionEnded | None:
+        """Work in one session; return why it ended, if the shift did not end it."""
         broker_clock = BrokerClock(self._clock)
         opened = await broker.open(self.name, self.options.lease_ms, self._info())
         broker_clock.sync(opened.now)
@@ -138,8 +158,12 @@ class Worker:
                 )
             )
             await shift.run()
-        if shift.ended is not None:
-            raise shift.ended
+        return shift.ended
+
+    @property
+    def closed(self) -> anyio.Event:
+        """Return the event that is set when a drain has handed back and settled everything."""
+        return self._order.closed
 
     def _info(self) -> bytes:
         about = {

@@ -138,6 +138,16 @@ async def test_a_step_that_another_attempt_stored_first_wins() -> None:
     assert receipt == Receipt(9)
 
 
+async def test_a_step_is_called_once_in_one_attempt_too() -> None:
+    calls.clear()
+    async with bench() as tools:
+        context = Context(tools.attempt(order))
+
+        assert [await context.step("ship", ship) for _ in range(3)] == ["shipped"] * 3
+
+    assert calls == ["ship"]
+
+
 async def test_a_step_that_fails_is_not_stored() -> None:
     async def fail() -> None:
         raise ValueError("no")

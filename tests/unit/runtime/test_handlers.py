@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -329,6 +329,46 @@ async def test_a_cancellation_goes_through_and_is_no_outcome(provided: bool) -> 
 
     assert scope.cancelled_caught
     assert outcomes == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("beside", [[], [ValueError("in the cleanup")]])
+async def test_a_group_of_nothing_but_cancellations_goes_through_too(
+    beside: list[BaseException],
+) -> None:
+    registry = Registry()
+    outcomes: list[Any] = []
+
+    @registry.handler
+    async def forever() -> None:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class() as error:
+            raise BaseExceptionGroup("tasks", [error, *beside]) from None
+
+    async with bench() as tools:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            outcomes.append(await tools.run(forever))
+
+    assert [type(outcome) for outcome in outcomes] == [Failed] * len(beside)
+
+
+@pytest.mark.anyio
+async def test_a_handler_whose_coroutine_is_closed_ends_in_silence() -> None:
+    registry = Registry()
+
+    @registry.handler
+    async def forever() -> None:
+        await anyio.sleep_forever()
+
+    async with bench() as tools:
+        running = cast("Coroutine[Any, Any, Any]", tools.run(forever))
+        running.send(None)
+        running.close()
+
+        with pytest.raises(RuntimeError, match="already"):
+            running.send(None)
 
 
 @pytest.mark.anyio

@@ -88,6 +88,8 @@ class SqliteBroker(BrokerBase):
         self._writer.on_commit = self._tell_waiters
         self._reader = Reader(self._location)
         self._is_connected = False
+        self.fallback_seconds = FALLBACK_SECONDS
+        """How often a call that waits looks at the file, whether it was woken or not."""
 
     def another(self) -> SqliteBroker:
         return SqliteBroker(self.url, self._clock)
@@ -97,6 +99,8 @@ class SqliteBroker(BrokerBase):
         self._is_connected = True
 
     async def disconnect(self) -> None:
+        if self._writer.is_inherited():
+            return  # the sockets and files are the parent's
         self._claims.close()
         self._events.close()
         await self._reader.end()
@@ -130,7 +134,7 @@ class SqliteBroker(BrokerBase):
                     return claimed
                 if due is not None:
                     left = min(left, max(due - claimed.now, 1) / 1_000)
-                await self._claims.wait(waiter, min(left, FALLBACK_SECONDS))
+                await self._claims.wait(waiter, min(left, self.fallback_seconds))
             finally:
                 self._claims.remove(waiter)
 
@@ -263,7 +267,7 @@ class SqliteBroker(BrokerBase):
                 left = until - anyio.current_time()
                 if found.entries or left <= 0:
                     return found
-                await self._events.wait(waiter, min(left, FALLBACK_SECONDS))
+                await self._events.wait(waiter, min(left, self.fallback_seconds))
             finally:
                 self._events.remove(waiter)
 

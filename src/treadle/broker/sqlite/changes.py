@@ -31,7 +31,7 @@ from treadle.broker.sqlite.unique import drop_keys, take_key
 from treadle.broker.values import Applied, Conflict, Duplicate
 from treadle.domain.codec import encode_history
 from treadle.domain.head import accepts, instant, replaced
-from treadle.domain.job import Head, Job, Record, Ref
+from treadle.domain.job import NEVER, After, Head, Job, Record, Ref
 from treadle.domain.outcome import CancelRequest, Change, Removal, Write
 from treadle.domain.state import FINAL, Event, State
 
@@ -101,8 +101,9 @@ def _parameters(tx: Transaction, change: Change) -> _Plain:
     at, ran, claimed, session = (
         (None, None, 0, "") if row is None else (row.at, row.ran_ms, row.claimed, row.session)
     )
+    due = change.due
     return (
-        stored(instant(change.due, tx.now)),
+        tx.now + due.ms if type(due) is After and due.ms < NEVER else stored(instant(due, tx.now)),
         change.attempt,
         tx.now,
         at,

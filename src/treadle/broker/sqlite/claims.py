@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from itertools import islice
+from operator import itemgetter
 
 from msgspec import structs
 
@@ -12,28 +12,26 @@ from treadle.broker.sqlite.connection import Row
 from treadle.broker.sqlite.rows import (
     ATTEMPT,
     BODY,
-    DUE,
     FENCE,
     ID,
-    PRIO,
-    REST,
-    SEQ,
+    NOTHING_MORE,
     STATE,
-    is_sound,
+    decode_more,
     mend,
     record,
-    sound_record,
     shown_due,
 )
 from treadle.broker.sqlite.slots import Slots
 from treadle.broker.sqlite.statements import load
 from treadle.broker.sqlite.transaction import Transaction
 from treadle.domain.head import BLOCKED_LOOK_MS
-from treadle.domain.job import Fault, FaultCode, Record
+from treadle.domain.job import Fault, FaultCode, Head, Record
 from treadle.domain.state import Event, State
 
 _SQL = load("claims")
-_KEY = REST
+_SEQ, _ID, _PRIO, _DUE, _KEY = 0, 1, 2, 3, 11
+"""Columns of `candidates`: fewer than those of a whole row, since most claims read a hundred of them."""
+_place = itemgetter(_PRIO, _DUE, _SEQ)
 _MOST_PARKED = 2_000
 """So many jobs one claim parks at most before it returns: others want to write too."""
 
@@ -55,10 +53,7 @@ def claim(
             continue
         while len(claimed) < limit:
             rows = _candidates(tx, queue, limit - len(claimed))
-            taken: list[Row] = []
-            full: list[Row] = []
-            for row in rows:
-                (taken if slots.take(row[_KEY]) else full).append(row)
+            taken, full = _divided(rows, slots)
             claimed += _start(tx, name, queue, session, taken)
             if not full:
                 break
@@ -90,69 +85,99 @@ def _candidates(tx: Transaction, queue: int, limit: int) -> list[Row]:
     return rows
 
 
-def _place(row: Row) -> tuple[int, int, int]:
-    return row[PRIO], row[DUE], row[SEQ]
+def _divided(rows: list[Row], slots: Slots) -> tuple[list[Row], list[Row]]:
+    """Tell the jobs that may run from those whose concurrency key is full."""
+    if not slots.are_limited:
+        return rows, []
+    taken: list[Row] = []
+    full: list[Row] = []
+    for row in rows:
+        (taken if slots.take(row[_KEY]) else full).append(row)
+    return taken, full
 
 
 def _start(
     tx: Transaction, name: str, queue: int, session: int, rows: Sequence[Row]
 ) -> list[Record]:
     """Make waiting rows running, and return their records in the same order."""
-    now = tx.now
-    sound = [row[SEQ] for row in rows if _is_usable(row)]
-    found = iter(sound)
+    shown = tx.names.session(session)
+    made = [_running(tx, name, shown, row) for row in rows]
+    found = iter([row[_SEQ] for row, record in zip(rows, made, strict=True) if record is not None])
     while chunk := list(islice(found, _SIZES[-1])):
         size = next(size for size in _SIZES if size >= len(chunk))
         filled = chunk + [None] * (size - len(chunk))
-        tx.run(_RUN[size], (now, now, session, *filled))
-    if len(sound) == len(rows):
-        records = [sound_record(tx.connection, _started(row, session, now)) for row in rows]
-    else:
-        records = [_start_one(tx, session, row, set(sound)) for row in rows]
+        tx.run(_RUN[size], (tx.now, tx.now, session, *filled))
+    records = [
+        _start_mended(tx, session, row[_SEQ]) if record is None else record
+        for row, record in zip(rows, made, strict=True)
+    ]
     if records:
         tally = tx.tally(queue)
         tally[State.WAITING] -= len(records)
         tally[State.RUNNING] += len(records)
-        tx.log(Event.CLAIM, name, State.RUNNING, [shown.job.id for shown in records])
+        tx.log(Event.CLAIM, name, State.RUNNING, [record.job.id for record in records])
     return records
 
 
-def _is_usable(row: Row) -> bool:
-    """Tell whether a row can be claimed as it is, and named when it is settled."""
-    return is_sound(row) and "\ufffd" not in row[ID]
+def _running(tx: Transaction, name: str, session: str, row: Row) -> Record | None:
+    """Show a row as the claim leaves it: domain.head.claimed, made in one step.
+
+    None if it cannot be claimed as it is, or could not be named when it is settled.
+    """
+    _, job_id, prio, _, fence, attempt, created, expires, text, body, payload, _ = row
+    if type(payload) is not bytes or type(job_id) is not str or "\ufffd" in job_id:
+        return None
+    try:
+        job, fault = tx.connection.job(name, job_id, prio, body, payload)
+        more = NOTHING_MORE if text is None else decode_more(text)
+        if more is None:
+            return None
+        head = Head(
+            state=State.RUNNING,
+            fence=fence + 1,
+            due=tx.now,
+            attempt=attempt + 1,
+            deaths=more.deaths,
+            stalls=more.stalls,
+            parked=more.parked,
+            delay_ms=more.delay_ms,
+            expires=expires + 0,
+            reason=more.reason,
+            claimed=tx.now,
+            session=session,
+        )
+        return Record(job=job, head=head, created=created + 0, fault=fault)
+    except TypeError:  # what should be a number is none
+        return None
 
 
-def _started(row: Row, session: int, now: int) -> Row:
-    """Return a row as the claim leaves it."""
-    fence, attempt = row[FENCE] + 1, row[ATTEMPT] + 1
-    running = State.RUNNING.value
-    return (*row[:STATE], running, fence, now, attempt, *row[8:10], now, session, *row[12:REST])
-
-
-def _start_one(tx: Transaction, session: int, row: Row, started: AbstractSet[int]) -> Record:
-    """Return the record of a row; make it running, mended, if its head makes no sense.
+def _start_mended(tx: Transaction, session: int, seq: int) -> Record:
+    """Make a row running whose head makes no sense, mended; its record has a fault.
 
     Without that it would stand in front of its queue for ever. An id that nobody could write back
     is replaced by one that says where the row stands.
     """
-    if row[SEQ] in started:
-        return record(tx.connection, _started(row, session, tx.now))
-    good = _started(mend(row), session, tx.now)
+    row = tx.rows(_SQL["whole"], (seq,))[0]
+    good = mend(row)
     named = isinstance(row[ID], str) and "\ufffd" not in row[ID]
-    job_id = row[ID] if named else f"garbled:{row[SEQ]}"
-    tx.run(_SQL["start_mended"], (job_id, *good[FENCE:BODY], row[SEQ]))
+    started = (
+        *(seq, row[ID] if named else f"garbled:{seq}", *good[2:STATE], State.RUNNING.value),
+        *(good[FENCE] + 1, tx.now, good[ATTEMPT] + 1, *good[8:10], tx.now, session),
+        *good[12:],
+    )
+    tx.run(_SQL["start_mended"], (started[1], *started[FENCE:BODY], seq))
     fault = record(tx.connection, row).fault or Fault(
         code=FaultCode.BAD_ENVELOPE, detail=f"its id is no text: {row[ID]!r:.80}"
     )
-    return structs.replace(record(tx.connection, (good[SEQ], job_id, *good[2:])), fault=fault)
+    return structs.replace(record(tx.connection, started), fault=fault)
 
 
 def _park(tx: Transaction, name: str, queue: int, rows: Sequence[Row]) -> int:
     """Let waiting rows wait for their concurrency key instead."""
     look = tx.now + BLOCKED_LOOK_MS
-    tx.many(_SQL["park"], [(look, row[SEQ]) for row in rows])
+    tx.many(_SQL["park"], [(look, row[_SEQ]) for row in rows])
     tally = tx.tally(queue)
     tally[State.WAITING] -= len(rows)
     tally[State.BLOCKED] += len(rows)
-    tx.log(Event.BLOCK, name, State.BLOCKED, [str(row[ID]) for row in rows])
+    tx.log(Event.BLOCK, name, State.BLOCKED, [str(row[_ID]) for row in rows])
     return len(rows)

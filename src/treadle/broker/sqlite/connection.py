@@ -15,16 +15,21 @@ from treadle.broker.sqlite.names import Names
 from treadle.broker.sqlite.trouble import is_undecodable
 from treadle.broker.values import Durability
 from treadle.domain.codec import Codec
+from treadle.domain.job import Fault, Job, Policy, Priority
 from treadle.errors import BrokerRefused
 
 OLDEST = (3, 35, 0)
 """RETURNING came with 3.35."""
 
+_LONGEST_SHARED, _MOST_SHARED = 1_024, 1_024
+_PRIORITIES: tuple[Priority, ...] = tuple(Priority)
+
 Row = tuple[Any, ...]
 Parameters = Sequence[object] | Mapping[str, object]
 
+# The caches are small: the system caches the file as well, and larger ones were not faster.
 _SETTINGS = """
-    PRAGMA cache_size = -65536;
+    PRAGMA cache_size = -{kib};
     PRAGMA temp_store = MEMORY;
     PRAGMA wal_autocheckpoint = 10000;
     PRAGMA journal_size_limit = 67108864;
@@ -39,8 +44,41 @@ class Connection:
         self.raw = raw
         self.names = Names(self.rows)
         self.codec = Codec()
+        self._shared: dict[bytes, tuple[str, Policy]] = {}
         self.level = -1
         """The value of PRAGMA synchronous that was set last; -1 = not known."""
+
+    def job(
+        self, queue: str, id: str, priority: int, body: bytes, payload: bytes
+    ) -> tuple[Job, Fault | None]:
+        """Put a job together. Bodies that say nothing but type and policy are shared, and remembered."""
+        known = self._shared.get(body)
+        if known is not None:
+            name, policy = known
+            shown = Job(
+                id=id,
+                type=name,
+                payload=payload,
+                queue=queue,
+                priority=_PRIORITIES[priority],
+                policy=policy,
+            )
+            return shown, None
+        job, fault = self.codec.job(
+            queue=queue, id=id, priority=_PRIORITIES[priority], body=body, payload=payload
+        )
+        if fault is None and len(body) <= _LONGEST_SHARED and job == Job(
+            id=id,
+            type=job.type,
+            payload=payload,
+            queue=queue,
+            priority=job.priority,
+            policy=job.policy,
+        ):
+            if len(self._shared) >= _MOST_SHARED:
+                self._shared.clear()
+            self._shared[body] = (job.type, job.policy)
+        return job, fault
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement and return all its rows; text that is no UTF-8 is mended, not raised."""
@@ -109,7 +147,7 @@ def open_reader(location: Location) -> Connection:
     """
     raw = _connect(location)
     try:
-        raw.executescript(_SETTINGS + "PRAGMA query_only = ON;")
+        raw.executescript(_SETTINGS.format(kib=2_048) + "PRAGMA query_only = ON;")
     except BaseException:
         raw.close()
         raise
@@ -167,7 +205,7 @@ def _prepare(raw: sqlite3.Connection, location: Location) -> None:
         raise BrokerRefused(
             f"{location.file} cannot use a write-ahead log (journal mode {mode!r}): is it on a local disk?"
         )
-    raw.executescript(_SETTINGS)
+    raw.executescript(_SETTINGS.format(kib=4_096))
     if location.max_pages:
         raw.execute(f"PRAGMA max_page_count = {location.max_pages}")
     if sys.platform == "darwin" and location.durability is Durability.POWER_LOSS:

@@ -29,6 +29,7 @@ from treadle.errors import BrokerUnavailable
 
 T = TypeVar("T")
 _MOST_AT_ONCE = 1_000
+_MOST_SECONDS_TO_END = 10.0
 
 
 class Ask(Generic[T]):
@@ -62,6 +63,10 @@ class Ask(Generic[T]):
         return self._answer  # type: ignore[return-value]  # answered: T, which may itself be None
 
 
+Inbox = SimpleQueue[list[Ask[Any]] | None]
+"""Portions of questions; None = the end."""
+
+
 class Desk:
     """The thread and its inbox. Subclasses answer, in `serve`, and let go in `release`."""
 
@@ -69,9 +74,11 @@ class Desk:
         self.gate = Lock()
         """Held while the thread is inside SQLite, so that nobody forks meanwhile."""
         self._name = name
-        self._inbox: SimpleQueue[list[Ask[Any]] | None] = SimpleQueue()
+        self._inbox: Inbox = SimpleQueue()
         self._laid: list[Ask[Any]] = []
         """What was asked in this tick of the loop."""
+        self._is_calm = True
+        """One question at a time comes in: handing each over at once is quickest."""
         self._thread: Thread | None = None
         self._loop: LoopHandle | None = None
         self._ended: anyio.Event | None = None
@@ -82,7 +89,9 @@ class Desk:
         """Lay a question on the desk and wait for its answer."""
         loop = self._begin()
         self._laid.append(question)
-        if len(self._laid) == 1:
+        if self._is_calm:
+            self._hand_over()
+        elif len(self._laid) == 1:
             loop.post(self._hand_over)
         try:
             await question.done.wait()
@@ -95,12 +104,12 @@ class Desk:
         """Answer what lies there, then let go of everything and end the thread."""
         if self._thread is None or self.is_inherited():
             return
-        with anyio.CancelScope(shield=True):
-            ended = self._ended = anyio.Event()
-            self._hand_over()
-            self._inbox.put(None)
-            await ended.wait()
+        ended = self._ended = anyio.Event()
+        self._hand_over()
+        self._inbox.put(None)
         self._thread = None
+        with anyio.move_on_after(_MOST_SECONDS_TO_END, shield=True):
+            await ended.wait()
 
     def is_inherited(self) -> bool:
         """Tell whether this process was forked from the one that opened the desk."""
@@ -110,6 +119,9 @@ class Desk:
         """Answer all questions; return what the loop shall call as well. Never raises."""
         raise NotImplementedError
 
+    def afterwards(self) -> None:
+        """Do what can wait until the answers are on their way."""
+
     def release(self) -> None:
         """Close what is open, before the thread ends and before a fork; `gate` is held."""
         raise NotImplementedError
@@ -117,12 +129,12 @@ class Desk:
     def fail_all(self, begun: Sequence[Ask[Any]], error: BrokerUnavailable) -> None:
         """Fail questions that lie too long, and those in the inbox; from another thread."""
         asks = [ask for ask in begun if not ask.dropped]
-        self._gather(asks)
+        self._gather(self._inbox, asks)
         for ask in asks:
             ask.fail(BrokerUnavailable(*error.args))
             ask.dropped = True
         if self._loop is not None:
-            self._loop.post(partial(_deliver, asks, None))
+            self._loop.post(partial(self._deliver, asks, None))
 
     def _begin(self) -> LoopHandle:
         if self.is_inherited():
@@ -132,7 +144,10 @@ class Desk:
             )
         if self._thread is None or self._loop is None:
             self._loop = LoopHandle()
-            self._thread = Thread(target=self._work, name=self._name, daemon=True)
+            self._inbox = SimpleQueue()
+            self._thread = Thread(
+                target=self._work, args=(self._inbox,), name=self._name, daemon=True
+            )
             self._thread.start()
         return self._loop
 
@@ -141,9 +156,9 @@ class Desk:
             laid, self._laid = self._laid, []
             self._inbox.put(laid)
 
-    def _work(self) -> None:
-        while (asks := self._inbox.get()) is not None:
-            self._gather(asks)
+    def _work(self, inbox: Inbox) -> None:
+        while (asks := inbox.get()) is not None:
+            self._gather(inbox, asks)
             for start in range(0, len(asks), _MOST_AT_ONCE):
                 self._answer(asks[start : start + _MOST_AT_ONCE])
         with self.gate:
@@ -151,15 +166,15 @@ class Desk:
         if self._loop is not None and self._ended is not None:
             self._loop.post(self._ended.set)
 
-    def _gather(self, asks: list[Ask[Any]]) -> None:
+    def _gather(self, inbox: Inbox, asks: list[Ask[Any]]) -> None:
         """Take what has come in meanwhile."""
         while len(asks) < _MOST_AT_ONCE:
             try:
-                more = self._inbox.get_nowait()
+                more = inbox.get_nowait()
             except Empty:
                 return
             if more is None:
-                self._inbox.put(None)  # the end comes after what was asked before it
+                inbox.put(None)  # the end comes after what was asked before it
                 return
             asks += more
 
@@ -174,11 +189,12 @@ class Desk:
                     if not ask.is_answered:
                         ask.fail(error)
             if self._loop is not None:
-                self._loop.post(partial(_deliver, alive, also))
+                self._loop.post(partial(self._deliver, alive, also))
+            self.afterwards()
 
-
-def _deliver(asks: Sequence[Ask[Any]], also: Callable[[], object] | None) -> None:
-    for ask in asks:
-        ask.done.set()
-    if also is not None:
-        also()
+    def _deliver(self, asks: Sequence[Ask[Any]], also: Callable[[], object] | None) -> None:
+        self._is_calm = len(asks) == 1
+        for ask in asks:
+            ask.done.set()
+        if also is not None:
+            also()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from treadle.broker.base import BrokerBase
 from treadle.broker.sqlite.history import standing
 from treadle.broker.sqlite.rows import FORGOTTEN, stored
 from treadle.broker.sqlite.statements import load
@@ -16,6 +17,8 @@ from treadle.domain.outcome import RefusalCode, Refused
 from treadle.domain.state import Event, State
 
 _SQL = load("enqueue")
+_MOST_BYTES = BrokerBase.max_record // 2
+"""So many bytes a payload may have."""
 _STORED = Applied(fence=1)
 
 Result = Applied | Duplicate | Refused
@@ -35,38 +38,45 @@ def stored_results(count: int) -> list[Result]:
     return [_STORED] * count
 
 
-def is_plain(job: Job, most_bytes: int) -> bool:
+def is_plain(job: Job) -> bool:
     """Tell whether nothing but its id can keep a job from being stored."""
-    return job.unique is None and not job.after and len(job.payload) <= most_bytes
+    return job.unique is None and not job.after and len(job.payload) <= _MOST_BYTES
 
 
-def store(tx: Transaction, jobs: Sequence[Job], most_bytes: int) -> list[Result]:
+def store(tx: Transaction, jobs: Sequence[Job]) -> list[Result]:
     """Store each job once, or say why not."""
-    if store_plain(tx, jobs, most_bytes):
+    if store_plain(tx, jobs):
         return stored_results(len(jobs))
-    return [_store(tx, job, most_bytes) for job in jobs]
+    return [_store(tx, job) for job in jobs]
 
 
-def store_plain(tx: Transaction, jobs: Sequence[Job], most_bytes: int) -> bool:
+def store_plain(tx: Transaction, jobs: Sequence[Job]) -> bool:
     """Store all jobs, and tell so; if any of them needs a closer look, store none."""
-    if not all(is_plain(job, most_bytes) for job in jobs):
+    if not all(is_plain(job) for job in jobs):
         return False
-    raw = tx.connection.raw
-    raw.execute("SAVEPOINT bulk")
     if any(_has_limit(tx, name) for name in {job.queue for job in jobs}):
-        raw.execute("RELEASE bulk")
         return False
     heads, specs = _parameters(tx, jobs)
-    fits = all(len(body) + len(payload) <= 2 * most_bytes for _, body, payload in specs)
-    if not fits or tx.many(_SQL["add_plain"], heads) != len(jobs):
-        raw.execute("ROLLBACK TO bulk")
-        raw.execute("RELEASE bulk")
-        tx.names.forget()
+    if not all(len(body) + len(payload) <= BrokerBase.max_record for _, body, payload in specs):
         return False
-    tx.many(_SQL["add_spec"], specs)
+    added = _add(tx, heads)
+    if added:
+        tx.many(_SQL["add_spec"], specs)
+        _tell(tx, jobs, heads)
+    return added
+
+
+def _add(tx: Transaction, heads: Sequence[_Head]) -> bool:
+    """Insert all rows, and tell so; or none of them if one is there already."""
+    if len(heads) == 1:
+        return tx.run(_SQL["add_plain"], heads[0]) == 1
+    raw = tx.connection.raw
+    raw.execute("SAVEPOINT bulk")
+    is_added = tx.many(_SQL["add_plain"], heads) == len(heads)
+    if not is_added:
+        raw.execute("ROLLBACK TO bulk")
     raw.execute("RELEASE bulk")
-    _tell(tx, jobs, heads)
-    return True
+    return is_added
 
 
 def insert(tx: Transaction, job: Job) -> Head:
@@ -106,25 +116,25 @@ def tie(tx: Transaction, seq: int, parents: Sequence[Ref]) -> None:
         tx.many(_SQL["add_edge"], edges)
 
 
-def _store(tx: Transaction, job: Job, most_bytes: int) -> Result:
-    objection = _objection(tx, job, most_bytes)
+def _store(tx: Transaction, job: Job) -> Result:
+    objection = _objection(tx, job)
     if objection is not None:
         return objection
     insert(tx, job)
     return _STORED
 
 
-def _objection(tx: Transaction, job: Job, most_bytes: int) -> Duplicate | Refused | None:
+def _objection(tx: Transaction, job: Job) -> Duplicate | Refused | None:
     """Say why a job cannot be stored; what is stored already comes before every limit."""
     known = standing(tx.connection, Ref(job.queue, job.id), tx.now)
     if known is not None:
         return Duplicate(record=known)
     forget(tx, job)
     size = len(job.payload)
-    if size > most_bytes or size + len(tx.codec.encode(job)) > 2 * most_bytes:
+    if size > _MOST_BYTES or size + len(tx.codec.encode(job)) > BrokerBase.max_record:
         return Refused(
             code=RefusalCode.TOO_LARGE,
-            detail=f"job {job.id}: its payload has {size} bytes, at most {most_bytes} fit",
+            detail=f"job {job.id}: its payload has {size} bytes, at most {_MOST_BYTES} fit",
         )
     for ref in job.after:
         if standing(tx.connection, ref, tx.now) is None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from treadle.broker.sqlite.connection import Connection, open_reader
 from treadle.broker.sqlite.desk import Ask, Desk
 from treadle.broker.sqlite.location import Location
+from treadle.broker.sqlite.sameness import Sameness
 from treadle.broker.sqlite.trouble import breaks_connection, translate
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class Reader(Desk):
         super().__init__("treadle-sqlite-reader")
         self._location = location
         self._connection: Connection | None = None
+        self._sameness = Sameness(location)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on the reading connection."""
@@ -50,6 +52,8 @@ class Reader(Desk):
         try:
             if self._connection is None:
                 self._connection = open_reader(self._location)
+                self._sameness.remember()
+            self._sameness.check()
             self._connection.raw.execute("BEGIN")
             try:
                 ask.answer(ask.work(self._connection))

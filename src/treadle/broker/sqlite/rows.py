@@ -42,7 +42,6 @@ _EARLIEST: Final = -(1 << 59)
 _LATEST: Final = (1 << 63) - 1
 
 _STATES: tuple[State, ...] = tuple(State)
-_PRIORITIES: tuple[Priority, ...] = tuple(Priority)
 _NONE = type(None)
 _SOUND = frozenset(
     (int, str, int, int, int, int, int, int, int, int, int, *rest)
@@ -68,7 +67,7 @@ class More(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-_NOTHING_MORE = More()
+NOTHING_MORE = More()
 _more_encoder = msgspec.json.Encoder()
 _more_decoder = msgspec.json.Decoder(More)
 
@@ -82,7 +81,7 @@ def encode_more(head: Head) -> str | None:
         delay_ms=head.delay_ms,
         reason=head.reason,
     )
-    return None if more == _NOTHING_MORE else _more_encoder.encode(more).decode()
+    return None if more == NOTHING_MORE else _more_encoder.encode(more).decode()
 
 
 def stored(instant: int) -> int:
@@ -106,17 +105,14 @@ def is_sound(row: Row) -> bool:
         tuple(map(type, row[:REST])) in _SOUND
         and 0 <= row[PRIO] <= 3
         and (0 <= row[STATE] <= 5 or FORGOTTEN + 3 <= row[STATE] <= FORGOTTEN + 5)
-        and (row[MORE] is None or _more(row[MORE]) is not None)
+        and (row[MORE] is None or decode_more(row[MORE]) is not None)
     )
 
 
 def record(connection: Connection, row: Row) -> Record:
     """Show a row: job, head and fault."""
-    return sound_record(connection, row) if is_sound(row) else _mended(connection, row)
-
-
-def sound_record(connection: Connection, row: Row) -> Record:
-    """Show a row that was found to be sound."""
+    if not is_sound(row):
+        return _mended(connection, row)
     (_, job_id, queue, prio, state, fence, due, attempt, cancel, created, claimed, session) = row[
         :12
     ]
@@ -124,18 +120,10 @@ def sound_record(connection: Connection, row: Row) -> Record:
     name = connection.names.queue_name(queue)
     if state >= FORGOTTEN:
         return forgotten(name, job_id, State(state - FORGOTTEN), fence, due)
-    stands: State = _STATES[state]
-    priority: Priority = _PRIORITIES[prio]
-    more = _NOTHING_MORE if text is None else _more(text) or _NOTHING_MORE
-    job, fault = connection.codec.job(
-        queue=name,
-        id=job_id,
-        priority=priority,
-        body=body,
-        payload=b"" if payload is None else payload,
-    )
+    more = NOTHING_MORE if text is None else decode_more(text) or NOTHING_MORE
+    job, fault = connection.job(name, job_id, prio, body, b"" if payload is None else payload)
     head = Head(
-        state=stands,
+        state=_STATES[int(state)],
         fence=fence,
         due=shown_due(due),
         attempt=attempt,
@@ -177,7 +165,7 @@ def mend(row: Row) -> Row:
         numbers[FINISHED] if type(row[FINISHED]) is int else None,
         numbers[13],
         None if row[14] is None else _text(row[14]),
-        row[MORE] if type(row[MORE]) is str and _more(row[MORE]) is not None else None,
+        row[MORE] if type(row[MORE]) is str and decode_more(row[MORE]) is not None else None,
         _raw(row[BODY]),
         None if row[PAYLOAD] is None else _raw(row[PAYLOAD]),
         *row[REST:],
@@ -211,15 +199,18 @@ def _is_bad(column: int, value: object) -> bool:
         case 14:
             return not (value is None or isinstance(value, str))
         case 15:
-            return not (value is None or (isinstance(value, str) and _more(value) is not None))
+            return not (
+                value is None or (isinstance(value, str) and decode_more(value) is not None)
+            )
         case _:
             return not isinstance(value, int)
 
 
-def _more(text: str) -> More | None:
+def decode_more(text: str) -> More | None:
+    """Read the parts of a head that are rarely set; None if they make no sense."""
     try:
         return _more_decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, TypeError):
         return None
 
 

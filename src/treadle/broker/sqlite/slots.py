@@ -32,12 +32,12 @@ class Slots:
 
     def __init__(self, tx: Transaction) -> None:
         self._connection = tx.connection
-        self._limited = bool(tx.rows(_SQL["any_limit"])[0][0])
+        self.are_limited = bool(tx.rows(_SQL["any_limit"])[0][0])
         self._left: dict[str, int] = {}
 
     def take(self, key: object) -> bool:
         """Take a slot of `key` for one job; False if there is none left."""
-        if not self._limited or not isinstance(key, str):
+        if not self.are_limited or not isinstance(key, str):
             return True
         left = self._left.get(key)
         if left is None:

@@ -91,6 +91,11 @@ class Transaction:
         self.names.forget()
         self.effects = Effects()
 
+    def undo_all(self) -> None:
+        """Undo and end the transaction."""
+        self.connection.raw.execute("ROLLBACK")
+        self.names.forget()
+
     def next_seq(self) -> int:
         """Return the sequence number of the job that is stored next."""
         row = self.one(_SQL["last_job"])
@@ -129,11 +134,10 @@ class Transaction:
                 self.run(_SQL["count"], (*tally, queue))
         entries = self.total.entries
         if entries:
-            row = self.one(_SQL["last_event"])
-            before = 0 if row is None else row[0]
-            last = before + sum(len(ids) for _, _, _, ids in entries)
-            self.run(_SQL["add_event"], (last, self.now, msgspec.json.encode(entries)))
-            if before // _TRIM_EVERY != last // _TRIM_EVERY:
+            count = sum(len(ids) for _, _, _, ids in entries)
+            values = (count, self.now, msgspec.json.encode(entries))
+            last: int = self.rows(_SQL["add_event"], values)[0][0]
+            if (last - count) // _TRIM_EVERY != last // _TRIM_EVERY:
                 self.run(_SQL["trim_events"], (last - EVENTS_KEPT,))
 
 

@@ -36,7 +36,7 @@ CLAIMS: Final = "claims"
 EVENTS: Final = "events"
 """The kinds of bells: the endings of their sockets."""
 
-_EVERYBODY = b"*"
+_EVERYBODY, _NOTHING = b"*", b""
 _LONGEST_PATH = 100
 _LONGEST_MESSAGE = 4_096
 
@@ -64,13 +64,12 @@ class Bell:
         self._waiters: set[Waiter] = set()
         self._socket: socket.socket | None = None
         self._path: Path | None = None
-        self._is_heard = False
-        """One of the waiters listens to the socket for all."""
+        self._listener: Waiter | None = None
 
     def add(self, waiter: Waiter) -> None:
         """Let a call take its place. What was sent before is of no interest."""
         self._waiters.add(waiter)
-        if not self._is_heard:
+        if self._listener is None:
             if self._path is None or not self._path.exists():
                 self._open()
             self._drain()
@@ -86,22 +85,21 @@ class Bell:
         for waiter in self._waiters:
             if waiter.wants(names):
                 waiter.event.set()
+                if waiter is self._listener:
+                    self._wake_listener()
 
     async def wait(self, waiter: Waiter, seconds: float) -> None:
-        """Sleep until the waiter is rung, at most `seconds`."""
+        """Sleep until the waiter is rung, at most `seconds`. The first who waits listens for all."""
         with anyio.move_on_after(max(seconds, 0)):
-            if self._socket is None or self._is_heard:
+            if self._socket is None or self._listener is not None:
                 await waiter.event.wait()
                 return
-            async with anyio.create_task_group() as tasks:
-                self._is_heard = True
-                try:
-                    tasks.start_soon(self._listen, self._socket)
-                    await waiter.event.wait()
-                finally:
-                    self._is_heard = False
-                    tasks.cancel_scope.cancel()
-                    self._hand_on(waiter)
+            self._listener = waiter
+            try:
+                await self._listen(waiter, self._socket)
+            finally:
+                self._listener = None
+                self._hand_on(waiter)
 
     def close(self) -> None:
         """Remove the socket."""
@@ -111,11 +109,12 @@ class Bell:
         if self._path is not None:
             with suppress(OSError):
                 self._path.unlink()
+                self._path.parent.rmdir()  # if nobody else has a socket there
             self._path = None
 
-    async def _listen(self, listening: socket.socket) -> None:
-        with suppress(anyio.ClosedResourceError, OSError):
-            while True:
+    async def _listen(self, waiter: Waiter, listening: socket.socket) -> None:
+        with suppress(anyio.ClosedResourceError):
+            while not waiter.event.is_set():
                 await anyio.wait_readable(listening)
                 self._ring_read(listening)
 
@@ -123,9 +122,15 @@ class Bell:
         while True:
             try:
                 message = listening.recv(_LONGEST_MESSAGE)
-            except BlockingIOError:
+            except OSError:  # nothing left, or closed
                 return
             self.ring(None if message == _EVERYBODY else frozenset(message.decode().split("\n")))
+
+    def _wake_listener(self) -> None:
+        """Send something to the own socket, which is what the listener waits for."""
+        if self._socket is not None and self._path is not None:
+            with suppress(OSError):  # full: it wakes anyhow
+                self._socket.sendto(_NOTHING, str(self._path))
 
     def _hand_on(self, leaver: Waiter) -> None:
         """Wake another one that sleeps: it looks again, and then listens for the rest."""

@@ -11,21 +11,19 @@ they had no effect, and the callers know it.
 
 from __future__ import annotations
 
-import errno
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
-from treadle.broker.base import BrokerBase, Clock
+from treadle.broker.base import Clock
 from treadle.broker.sqlite import enqueue
 from treadle.broker.sqlite.connection import Connection, open_writer, prepare_directory
 from treadle.broker.sqlite.desk import Ask, Desk
 from treadle.broker.sqlite.location import Location
 from treadle.broker.sqlite.lock import SideLock
 from treadle.broker.sqlite.patience import Patience
+from treadle.broker.sqlite.sameness import Sameness
 from treadle.broker.sqlite.space import Space
 from treadle.broker.sqlite.transaction import Effects, Transaction
 from treadle.broker.sqlite.trouble import breaks_connection, is_full, translate
@@ -35,12 +33,7 @@ from treadle.errors import BrokerUnavailable, TreadleError, Uncertain
 
 T = TypeVar("T")
 
-MOST_BYTES = BrokerBase.max_record // 2
-"""So many bytes a payload may have."""
-
 _FULL, _NORMAL = 2, 1
-_LOOK_EVERY = 0.2
-"""Seconds between two looks whether the file is still the one that was opened."""
 
 
 class Write(Ask[T]):
@@ -78,7 +71,7 @@ class Enqueue(Write[Enqueued]):
         self.answer(Enqueued(now=now, results=enqueue.refuse(self.jobs, reason)))
 
     def _store(self, tx: Transaction) -> Enqueued:
-        return Enqueued(now=tx.now, results=enqueue.store(tx, self.jobs, MOST_BYTES))
+        return Enqueued(now=tx.now, results=enqueue.store(tx, self.jobs))
 
 
 class _Outside(Ask[T]):
@@ -105,11 +98,11 @@ class Writer(Desk):
         self._patience = Patience(location.busy_ms / 1_000, self._give_up)
         self._space = Space(location)
         self._connection: Connection | None = None
-        self._opened: tuple[object, object] = (None, None)
-        self._looked = 0.0
+        self._sameness = Sameness(location)
         self._turn = Lock()
         self._waiting: Sequence[Ask[Any]] = ()
         """What has not begun because the lock is held by somebody else."""
+        self._to_tell: Effects | None = None
         self.on_commit: Callable[[Effects], None] | None = None
         """Called on the loop after each commit that others of this broker may wait for."""
 
@@ -134,6 +127,12 @@ class Writer(Desk):
                 self._lock.close()  # its file may be another one now
             self._fail(asks, error)
             return None
+
+    def afterwards(self) -> None:
+        """Tell readers of events, who are in less of a hurry than the callers."""
+        effects, self._to_tell = self._to_tell, None
+        if effects is not None:
+            self._ring(effects)
 
     def release(self) -> None:
         if self._connection is not None:
@@ -179,7 +178,8 @@ class Writer(Desk):
     # -- one round
 
     def _serve_locked(self, asks: Sequence[Ask[Any]]) -> Callable[[], object] | None:
-        self._check_file()
+        if self._connection is not None:
+            self._check_file()
         outside = [ask for ask in asks if isinstance(ask, _Outside)]
         writes = [ask for ask in asks if isinstance(ask, Write)]
         effects = self._round(writes) if writes else None
@@ -187,7 +187,10 @@ class Writer(Desk):
             self._run_outside(ask)
         if effects is None:
             return None
-        self._ring(effects)
+        if effects.rung or effects.everybody:
+            self._ring(effects)
+        elif effects.entries:
+            self._to_tell = effects
         on_commit = self.on_commit
         return None if on_commit is None else lambda: on_commit(effects)
 
@@ -214,8 +217,11 @@ class Writer(Desk):
         self._set_level(connection, durable=any(write.durable for write in writes))
         connection.raw.execute("BEGIN IMMEDIATE")
         tx = Transaction(connection, self._clock.time_ms())
+        alone = len(writes) == 1
         for write in self._stored(tx, writes):
-            self._run(tx, write)
+            if not self._run(tx, write, alone=alone) and alone:
+                tx.undo_all()
+                return tx.total
         tx.finish()
         try:
             connection.raw.execute("COMMIT")
@@ -236,35 +242,49 @@ class Writer(Desk):
             for batch in batches:
                 batch.answer_refused(tx.now, shortage)
             return others
-        if len(batches) == 1:
+        if len(batches) == 1 or not self._store_together(tx, batches):
             return writes
+        return others
+
+    def _store_together(self, tx: Transaction, batches: Sequence[Enqueue]) -> bool:
+        """Store the jobs of several callers in one go, or none of them if anything speaks against it."""
         tx.begin()
-        if not enqueue.store_plain(
-            tx, [job for batch in batches for job in batch.jobs], MOST_BYTES
-        ):
+        try:
+            is_stored = enqueue.store_plain(tx, [job for batch in batches for job in batch.jobs])
+        except (sqlite3.Error, OSError):
+            raise
+        except Exception:  # noqa: BLE001 - it is raised again for the one whose job it was
+            is_stored = False
+        if not is_stored:
             tx.undo()
-            return writes
+            return False
         tx.keep()
         for batch in batches:
             batch.answer_stored(tx.now)
-        return others
+        return True
 
-    def _run(self, tx: Transaction, write: Write[Any]) -> None:
-        """Run one operation; one that fails is undone and leaves its neighbours alone."""
-        tx.begin()
+    def _run(self, tx: Transaction, write: Write[Any], *, alone: bool) -> bool:
+        """Run one operation; one that fails is undone and leaves its neighbours alone.
+
+        One that is alone in its transaction needs no savepoint: False says that all is to be undone.
+        """
+        if not alone:
+            tx.begin()
         try:
             answer = write.work(tx)
         except (sqlite3.Error, OSError) as error:
             if breaks_connection(error) or is_full(error) or not tx.connection.raw.in_transaction:
                 raise
-            tx.undo()
             write.fail(translate(error, self._location))
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
-            tx.undo()
             write.fail(error)
         else:
-            tx.keep()
+            tx.accept() if alone else tx.keep()
             write.answer(answer)
+            return True
+        if not alone:
+            tx.undo()
+        return False
 
     def _run_outside(self, ask: _Outside[Any]) -> None:
         try:
@@ -312,7 +332,7 @@ class Writer(Desk):
     def _ready(self) -> Connection:
         if self._connection is None:
             self._connection = open_writer(self._location)
-            self._opened = self._identities()
+            self._sameness.remember()
         return self._connection
 
     def _set_level(self, connection: Connection, *, durable: bool) -> None:
@@ -320,30 +340,16 @@ class Writer(Desk):
         connection.set_level(_FULL if durable and powerful else _NORMAL)
 
     def _check_file(self) -> None:
-        """Notice that somebody removed or replaced the file: what we write would be lost."""
-        now = time.monotonic()
-        if self._connection is None or now - self._looked < _LOOK_EVERY:
-            return
-        self._looked = now
-        if self._identities() != self._opened:
+        try:
+            self._sameness.check()
+        except OSError:
             self._close()
-            raise OSError(errno.ESTALE, "it was removed or replaced while it was open")
-
-    def _identities(self) -> tuple[object, object]:
-        return _identity(self._location.file), _identity(self._location.lock)
+            raise
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _copied(error: TreadleError) -> TreadleError:

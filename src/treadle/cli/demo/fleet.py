@@ -12,21 +12,22 @@ from types import TracebackType
 from typing import IO, Self
 
 import anyio
+import click
 import msgspec
 from msgspec import Struct
 
 from treadle.broker.base import Broker, Filter, SessionInfo
+from treadle.cli.failures import FAILED
 from treadle.domain.state import Shown
-from treadle.errors import TreadleError
 
 APP = "treadle.cli.demo.app:jobs"
 _STOP_S = 20.0
 
 
-class FleetFailed(TreadleError):
+class FleetFailed(click.ClickException):
     """The demo's own workers did not do what they were started for."""
 
-    code = "QRUN-D001"
+    exit_code = FAILED
 
 
 class _Info(Struct, frozen=True):

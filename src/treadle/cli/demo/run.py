@@ -21,7 +21,7 @@ from treadle.runtime.client import Client
 
 QUEUE = "default"
 PROCESSES = 2
-CONCURRENCY = 4
+CONCURRENCY = 3
 _LIMIT_S = 60.0
 _LOOK_S = 0.1
 _CHUNK = 500

@@ -11,6 +11,8 @@ from treadle.domain.limits import JOB_ID, NAME, PAYLOAD_DEPTH, TooDeep, check_de
 from treadle.errors import ConfigurationError, PayloadError, TooLarge
 
 _REMEMBERED: Final = 4_096
+_FEW: Final = 4
+"""Up to so many are checked one by one: a batch pays off later."""
 _ID_BYTES: Final = bytes(code for code in range(128) if JOB_ID.fullmatch(chr(code)))
 _LONGEST_ID: Final = 128
 
@@ -30,12 +32,14 @@ class JobCheck:
             PayloadError: if a payload is nested too deep.
             TooLarge: if a payload is over the limit.
         """
-        if not jobs:
+        if len(jobs) <= _FEW:
+            self._check_names(jobs)
+            _check_ids(jobs)
+            self._check_payloads(jobs)
             return
         names = {job.queue for job in jobs} | {job.type for job in jobs}
         if not names <= self._names:
             self._check_names(jobs)
-            self._names = names if len(self._names) > _REMEMBERED else self._names | names
         if not _are_ids([job.id for job in jobs]):
             _check_ids(jobs)
         payloads = [job.payload for job in jobs]
@@ -43,12 +47,17 @@ class JobCheck:
             self._check_payloads(jobs)
 
     def _check_names(self, jobs: Sequence[Job]) -> None:
+        known = self._names
         for job in jobs:
+            if job.queue in known and job.type in known:
+                continue
             for what, name in (("queue", job.queue), ("type", job.type)):
                 if not NAME.fullmatch(name):
                     raise ConfigurationError(
                         f"{what} {name!r}: 1 to 128 letters, digits and _ . - are allowed"
                     )
+                if len(known) < _REMEMBERED:
+                    known.add(name)
 
     def _check_payloads(self, jobs: Sequence[Job]) -> None:
         for job in jobs:

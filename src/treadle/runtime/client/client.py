@@ -66,6 +66,7 @@ class Client:
     ) -> None:
         self.decode = decode
         self._broker_factory = broker_factory
+        self._clock = clock
         self._rng = rng
         self._timeout_s = enqueue_timeout_s
         self._durability = durability
@@ -88,6 +89,8 @@ class Client:
             Uncertain: if jobs may be stored; `ids` names them, and enqueueing them again is safe.
         """
         self._check(jobs)
+        if len(jobs) == 1:  # almost all calls
+            return [await self._enqueue_one(jobs)]
         handles: list[Job[Any]] = []
         for start in range(0, len(jobs), FLIGHT_JOBS):
             some = jobs[start : start + FLIGHT_JOBS] if len(jobs) > FLIGHT_JOBS else jobs
@@ -253,6 +256,16 @@ class Client:
         if error is not None:
             raise error
 
+    async def _enqueue_one(self, jobs: Sequence[Spec]) -> Job[Any]:
+        lane = self._lane()
+        (result,) = await lane.flights.fly(jobs)
+        if type(result) is Applied:
+            return Job(self, jobs[0])
+        answer = await self._settle(lane, jobs[0], result)
+        if isinstance(answer, NotAccepted):
+            raise answer
+        return answer
+
     async def _store(self, jobs: Sequence[Spec]) -> list[Job[Any] | NotAccepted]:
         lane = self._lane()
         results = await lane.flights.fly(jobs)
@@ -296,7 +309,11 @@ class Client:
                 if not lane.is_alive:
                     del self._lanes[other]
             lane = Lane(
-                self._broker_factory(), self._broker_clock, self._timeout_s, self._durability
+                self._broker_factory(),
+                clock=self._clock,
+                broker_clock=self._broker_clock,
+                timeout_s=self._timeout_s,
+                durability=self._durability,
             )
             self._lanes[native] = lane
             return lane

@@ -18,7 +18,7 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from treadle.broker.base import Applied, Broker, Duplicate
+from treadle.broker.base import Applied, Broker, Clock, Duplicate
 from treadle.domain.job import Job
 from treadle.domain.outcome import Refused
 from treadle.errors import BrokerUnavailable, NotAccepted, Uncertain
@@ -34,13 +34,15 @@ Result = Applied | Duplicate | Refused
 class _Caller:
     """One call of `fly`: its jobs, and what became of them."""
 
-    __slots__ = ("deadline", "failure", "jobs", "landed", "leads", "results", "sent")
+    __slots__ = ("arrived", "failure", "gone", "jobs", "landed", "leads", "results", "sent")
 
-    def __init__(self, jobs: Sequence[Job], deadline: float) -> None:
+    def __init__(self, jobs: Sequence[Job], arrived: float) -> None:
         self.jobs = jobs
-        self.deadline = deadline
+        self.arrived = arrived
         self.landed: anyio.Event | None = None
         self.leads = False
+        self.gone = False
+        """Its task was cancelled: nobody waits for the answer."""
         self.sent = False
         """A broker call with these jobs was made whose effect is not known."""
         self.results: Sequence[Result] | None = None
@@ -49,6 +51,10 @@ class _Caller:
     @property
     def is_answered(self) -> bool:
         return self.results is not None or self.failure is not None
+
+    @property
+    def goes_again(self) -> bool:
+        return not self.is_answered and not self.gone
 
     def wake(self) -> None:
         if self.landed is not None:
@@ -78,12 +84,14 @@ class Flights:
         self,
         broker: Callable[[], Awaitable[Broker]],
         timeout_s: float,
+        clock: Clock,
         synced: Callable[[int], None],
     ) -> None:
         self.synced = synced
         """Told the broker's time with each reply."""
         self._broker = broker
         self._timeout_s = timeout_s
+        self._clock = clock
         self._waiting: list[_Caller] = []
         self._flying = False
 
@@ -94,38 +102,29 @@ class Flights:
             NotAccepted: if none of them was stored.
             Uncertain: if they may be stored.
         """
-        caller = _Caller(jobs, anyio.current_time() + self._timeout_s)
+        caller = _Caller(jobs, self._clock.monotonic())
         self._waiting.append(caller)
-        if self._flying:
-            await self._wait(caller)
-            if caller.is_answered:
-                return caller.answer()
-        self._flying = True
         try:
+            if self._flying:
+                caller.landed = anyio.Event()
+                await caller.landed.wait()
+                if not caller.leads:
+                    return caller.answer()
+            caller.leads = self._flying = True
             while not caller.is_answered:
                 await self._lead()
         finally:
-            self._leave(caller)
-            self._hand_over()
+            if caller.leads or not caller.is_answered:
+                self._leave(caller)
         return caller.answer()
 
-    async def _wait(self, caller: _Caller) -> None:
-        """Wait until somebody else has answered for this caller, or it is to lead."""
-        caller.landed = anyio.Event()
-        try:
-            await caller.landed.wait()
-        except BaseException:
-            self._leave(caller)
-            if caller.leads:
-                self._hand_over()
-            raise
-
     def _leave(self, caller: _Caller) -> None:
+        """Forget a caller that led or was cancelled; if it led, the first who waits leads on."""
+        caller.gone = True
         if caller in self._waiting:
             self._waiting.remove(caller)
-
-    def _hand_over(self) -> None:
-        """Let the first of those who wait lead the next flight."""
+        if not caller.leads:
+            return
         self._flying = bool(self._waiting)
         if self._flying:
             self._waiting[0].leads = True
@@ -137,7 +136,7 @@ class Flights:
         try:
             await self._send(going)
         finally:
-            self._waiting[:0] = [caller for caller in going if not caller.is_answered]
+            self._waiting[:0] = [caller for caller in going if caller.goes_again]
             for caller in going:
                 if caller.is_answered:
                     caller.wake()
@@ -154,15 +153,16 @@ class Flights:
         return taken
 
     async def _send(self, callers: Sequence[_Caller]) -> None:
-        now = anyio.current_time()
+        latest = self._clock.monotonic() - self._timeout_s + _TOO_LATE_S
         for caller in callers:
-            if caller.deadline - now < _TOO_LATE_S:
+            if caller.arrived < latest:
                 caller.fail(f"the broker did not answer within {self._timeout_s:g} s")
         going = [caller for caller in callers if not caller.is_answered]
         if len(going) < len(callers):
             return  # the leader is among those who are late: somebody else leads the rest
+        left = min(caller.arrived for caller in going) - latest + _TOO_LATE_S
         fresh = [caller for caller in going if not caller.sent]
-        with anyio.CancelScope(deadline=min(caller.deadline for caller in going)):
+        with anyio.move_on_after(left):
             try:
                 await self._call(going)
             except BrokerUnavailable as error:  # this call stored nothing

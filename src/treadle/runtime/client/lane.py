@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 
-from treadle.broker.base import Broker, Durability
+from treadle.broker.base import Broker, Clock, Durability
 from treadle.broker.loop import LoopHandle
 from treadle.errors import BrokerRefused
 from treadle.runtime.client.flights import Flights
@@ -22,10 +22,16 @@ class Lane:
     """One event loop's way to the broker; connects when it is first needed."""
 
     def __init__(
-        self, broker: Broker, clock: BrokerClock, timeout_s: float, durability: Durability | None
+        self,
+        broker: Broker,
+        *,
+        clock: Clock,
+        broker_clock: BrokerClock,
+        timeout_s: float,
+        durability: Durability | None,
     ) -> None:
-        self.clock = clock
-        self.flights = Flights(self.broker, timeout_s, self.synced)
+        self.clock = broker_clock
+        self.flights = Flights(self.broker, timeout_s, clock, self.synced)
         self.watch = Watch(self.broker)
         self.has_time = False
         """The clock follows a reply of the broker, not this machine's wall clock."""

@@ -15,9 +15,11 @@ import anyio
 from treadle.broker.base import Broker
 from treadle.domain.job import Record, Ref
 from treadle.domain.state import FINAL
+from treadle.errors import BrokerUnavailable
 
 LOOK_AGAIN_S: Final = 3.0
 _WAIT_MS: Final = 2_000
+_AWAY_S: Final = 0.5
 _FINAL_NAMES: Final = frozenset({*(state.name.lower() for state in FINAL), ""})
 
 
@@ -40,7 +42,11 @@ class Watch:
         self._subscribing = anyio.Lock()
 
     async def final(self, ref: Ref) -> Record | None:
-        """Wait until a job is final and return its record; None if there is no such job."""
+        """Wait until a job is final and return its record; None if there is no such job.
+
+        Raises:
+            BrokerUnavailable: if it cannot be reached now; later outages are waited out.
+        """
         broker = await self._broker()
         (record,) = await broker.get([ref])
         if record is None or record.head.state in FINAL:
@@ -48,16 +54,24 @@ class Watch:
         waiter = _Waiter(ref.id)
         self._waiting.setdefault(ref.id, []).append(waiter)
         try:
-            await self._subscribe(broker)
-            while True:
-                waiter.woken = anyio.Event()
-                (record,) = await broker.get([ref])
-                if record is None or record.head.state in FINAL:
-                    return record
-                with anyio.move_on_after(LOOK_AGAIN_S):
-                    await self._hint(broker, waiter.woken)
+            while record is not None and record.head.state not in FINAL:
+                try:
+                    record = await self._look(broker, ref, waiter)
+                except BrokerUnavailable:  # it was there a moment ago: the job goes on without us
+                    await anyio.sleep(_AWAY_S)
         finally:
             self._leave(waiter)
+        return record
+
+    async def _look(self, broker: Broker, ref: Ref, waiter: _Waiter) -> Record | None:
+        """Subscribe, get, and wait for a hint if the job is not final; return what was seen."""
+        await self._subscribe(broker)
+        waiter.woken = anyio.Event()
+        (record,) = await broker.get([ref])
+        if record is not None and record.head.state not in FINAL:
+            with anyio.move_on_after(LOOK_AGAIN_S):
+                await self._hint(broker, waiter.woken)
+        return record
 
     async def _subscribe(self, broker: Broker) -> None:
         async with self._subscribing:

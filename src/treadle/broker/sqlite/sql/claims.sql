@@ -9,22 +9,26 @@
 -- plan: job_ready
 -- plan: INTEGER PRIMARY KEY
 SELECT * FROM (
-    SELECT {head}, coalesce(spec.body, x''), spec.payload, job.ckey
+    SELECT job.seq, job.id, job.prio, job.due, job.fence, job.attempt, job.created, job.expires,
+        job.more, spec.body, spec.payload, job.ckey
     FROM job INDEXED BY job_ready LEFT JOIN spec ON spec.seq = job.seq
     WHERE job.state = 1 AND job.queue = :queue AND job.prio = 0 AND job.due <= :now
     ORDER BY job.due, job.seq LIMIT :limit)
 UNION ALL SELECT * FROM (
-    SELECT {head}, coalesce(spec.body, x''), spec.payload, job.ckey
+    SELECT job.seq, job.id, job.prio, job.due, job.fence, job.attempt, job.created, job.expires,
+        job.more, spec.body, spec.payload, job.ckey
     FROM job INDEXED BY job_ready LEFT JOIN spec ON spec.seq = job.seq
     WHERE job.state = 1 AND job.queue = :queue AND job.prio = 1 AND job.due <= :now
     ORDER BY job.due, job.seq LIMIT :limit)
 UNION ALL SELECT * FROM (
-    SELECT {head}, coalesce(spec.body, x''), spec.payload, job.ckey
+    SELECT job.seq, job.id, job.prio, job.due, job.fence, job.attempt, job.created, job.expires,
+        job.more, spec.body, spec.payload, job.ckey
     FROM job INDEXED BY job_ready LEFT JOIN spec ON spec.seq = job.seq
     WHERE job.state = 1 AND job.queue = :queue AND job.prio = 2 AND job.due <= :now
     ORDER BY job.due, job.seq LIMIT :limit)
 UNION ALL SELECT * FROM (
-    SELECT {head}, coalesce(spec.body, x''), spec.payload, job.ckey
+    SELECT job.seq, job.id, job.prio, job.due, job.fence, job.attempt, job.created, job.expires,
+        job.more, spec.body, spec.payload, job.ckey
     FROM job INDEXED BY job_ready LEFT JOIN spec ON spec.seq = job.seq
     WHERE job.state = 1 AND job.queue = :queue AND job.prio = 3 AND job.due <= :now
     ORDER BY job.due, job.seq LIMIT :limit)
@@ -33,8 +37,14 @@ LIMIT :limit;
 -- name: start_many
 -- plan: INTEGER PRIMARY KEY
 UPDATE job
-SET state = 2, fence = fence + 1, attempt = attempt + 1, due = ?, claimed = ?, session = ?
+SET state = 2, fence = fence + 1, attempt = attempt + 1, cancel = 0, due = ?, claimed = ?,
+    session = ?
 WHERE seq IN ({many});
+
+-- name: whole
+-- plan: INTEGER PRIMARY KEY
+SELECT {head}, coalesce(spec.body, x''), coalesce(spec.payload, x'')
+FROM job LEFT JOIN spec ON spec.seq = job.seq WHERE job.seq = ?;
 
 -- name: start_mended
 -- plan: INTEGER PRIMARY KEY

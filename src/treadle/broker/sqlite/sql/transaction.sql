@@ -13,11 +13,10 @@ SET blocked = blocked + ?, waiting = waiting + ?, running = running + ?,
     succeeded = succeeded + ?, dead = dead + ?, cancelled = cancelled + ?
 WHERE id = ?;
 
--- name: last_event
-SELECT last FROM event ORDER BY last DESC LIMIT 1;
-
 -- name: add_event
-INSERT INTO event (last, at, data) VALUES (?, ?, ?);
+INSERT INTO event (last, at, data)
+VALUES (coalesce((SELECT last FROM event ORDER BY last DESC LIMIT 1), 0) + ?, ?, ?)
+RETURNING last;
 
 -- name: trim_events
 -- plan: INTEGER PRIMARY KEY

@@ -1,0 +1,58 @@
+"""How long an idle worker in another process takes to have a job in hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import anyio
+
+from treadle.broker.sqlite import treadle_broker
+from treadle.broker.url import parse
+from treadle.domain.job import Job
+from treadle.runtime.clock import SystemClock
+
+_SAMPLES = 200
+_PAUSE_S = 0.02
+
+
+async def _wait_for_jobs(url: str) -> None:
+    async with treadle_broker(parse(url), SystemClock()) as broker:
+        opened = await broker.open("pickup", 600_000, b"{}")
+        print("ready", flush=True)
+        while True:
+            claimed = await broker.claim(opened.session, ["pickup"], 1, 5_000)
+            if claimed.records:
+                print(time.monotonic(), flush=True)
+
+
+async def _enqueue(url: str, child: subprocess.Popen[str]) -> list[float]:
+    assert child.stdout is not None
+    child.stdout.readline()
+    taken: list[float] = []
+    async with treadle_broker(parse(url), SystemClock()) as broker:
+        for number in range(_SAMPLES):
+            await anyio.sleep(_PAUSE_S)
+            started = time.monotonic()
+            await broker.enqueue([Job(id=f"pickup-{number}", type="none", queue="pickup")])
+            taken.append((float(child.stdout.readline()) - started) * 1000)
+    return sorted(taken)
+
+
+def pickup(url: str) -> dict[str, object]:
+    """Measure from the begin of `enqueue` to the claimed record in the other process, in ms."""
+    command = [sys.executable, "-m", "benchmarks.pickup", url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        taken = anyio.run(_enqueue, url, child)
+        child.terminate()
+    return {
+        "measure": "pickup_ms",
+        "broker": "sqlite",
+        "p50": round(taken[len(taken) // 2], 2),
+        "p99": round(taken[int(len(taken) * 0.99)], 2),
+    }
+
+
+if __name__ == "__main__":
+    anyio.run(_wait_for_jobs, sys.argv[1])

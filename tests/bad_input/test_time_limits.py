@@ -1,0 +1,183 @@
+"""Handlers that block the loop, overrun their time limit or will not stop: neighbours live on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import anyio
+import pytest
+
+from tests.support.places import Place
+from treadle import Context
+from treadle.domain.job import Policy
+from treadle.domain.selection import Ordered
+from treadle.domain.state import State
+from treadle.runtime.worker import Worker
+
+pytestmark = [pytest.mark.anyio, pytest.mark.promise(10)]
+
+ONE_SHORT_TRY = Policy(max_attempts=1, timeout_ms=150)
+
+
+@pytest.mark.blocks
+@pytest.mark.promise(6)
+async def test_a_handler_that_blocks_the_loop_keeps_its_lease_and_its_neighbours(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    @place.jobs.handler("block")
+    async def block() -> str:
+        time.sleep(2.5)  # noqa: ASYNC251 - that is the misdeed
+        return "done"
+
+    @place.jobs.handler("quick")
+    async def quick() -> None: ...
+
+    id = await place.store("block")
+    others = [await place.store("quick") for _ in range(5)]
+    options = {"lease_ms": 900, "beat_ms": 100, "sweep_ms": 100}
+    elsewhere = place.make_worker(name="w2", selection=Ordered(("none",)), **options)
+    sweeper = threading.Thread(target=anyio.run, args=(elsewhere.run,), daemon=True)
+    sweeper.start()
+
+    with caplog.at_level(logging.WARNING, "treadle.beat"):
+        async with place.worker(concurrency=1, **options):
+            records = await place.until_final(id, *others)
+    elsewhere.drain(0)
+    await anyio.to_thread.run_sync(sweeper.join, 10)
+
+    assert {record.head.state for record in records} == {State.SUCCEEDED}
+    assert [[row.event for row in record.history] for record in records] == [["succeed"]] * 6
+    assert elsewhere.report.lost == 0
+    (warning,) = [each for each in caplog.records if each.message == "loop_blocked"]
+    assert "time.sleep(2.5)" in vars(warning)["stack"]
+
+
+async def test_handlers_that_stop_when_told_fail_as_timeout_and_are_retried(place: Place) -> None:
+    @place.jobs.handler("async")
+    async def slow() -> None:
+        await anyio.sleep(60)
+
+    @place.jobs.handler("sync")
+    def slow_sync(ctx: Context) -> None:
+        while not ctx.cancelled:
+            time.sleep(0.005)
+
+    @place.jobs.handler("second")
+    async def second(ctx: Context) -> int:
+        if ctx.attempt == 1:
+            await anyio.sleep(60)
+        return ctx.attempt
+
+    policy = Policy(max_attempts=2, timeout_ms=150)
+    ids = [await place.store(name, policy=ONE_SHORT_TRY) for name in ("async", "sync")]
+    again = await place.store("second", policy=policy)
+
+    async with place.worker() as worker:
+        dead = await place.until_final(*ids)
+        (twice,) = await place.until_final(again)
+
+    assert [(r.head.state, r.head.reason) for r in dead] == [(State.DEAD, "timeout")] * 2
+    assert [row.event for row in twice.history] == ["fail", "succeed"]
+    assert twice.result == b"2"
+    assert (worker.report.stuck, worker.report.recycle) == (0, False)
+
+
+async def _stuck(place: Place, worker: Worker, count: int) -> None:
+    """Let the time pass after which handlers that go on are given up."""
+    with anyio.fail_after(10):
+        while worker.report.stuck < count:
+            place.clock.advance(6_000)
+            await anyio.sleep(0.1)  # the worker looks twice a second
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_reported_and_ends_as_timeout(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = anyio.Event()
+
+    @place.jobs.handler("stubborn")
+    async def stubborn() -> str:
+        while not release.is_set():
+            try:
+                await anyio.sleep(0.01)
+            except anyio.get_cancelled_exc_class():
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+        return "never mind"
+
+    @place.jobs.handler("good")
+    async def good() -> None: ...
+
+    bad = await place.store("stubborn", policy=ONE_SHORT_TRY)
+
+    async with place.worker(concurrency=10, lease_ms=600_000) as worker:
+        await place.until(bad, State.RUNNING)
+        await anyio.sleep(0.3)
+        await _stuck(place, worker, 1)
+        fine = await place.store("good")
+        await place.until_final(fine)
+        release.set()
+        (record,) = await place.until_final(bad)
+
+    assert worker.report.stuck == 1
+    assert not worker.report.recycle, "one slot of ten is no more than a tenth"
+    assert [each.message for each in caplog.records].count("handler_ignores_cancel") == 1
+    assert record.head.state in {State.SUCCEEDED, State.DEAD}
+    assert len(record.history) == 1
+
+
+@pytest.mark.slow
+async def test_a_thread_that_ignores_the_stop_is_abandoned_and_its_slot_goes_on(
+    place: Place,
+) -> None:
+    release = threading.Event()
+
+    @place.jobs.handler("deaf")
+    def deaf() -> None:
+        release.wait(30)
+
+    @place.jobs.handler("good")
+    def good() -> str:
+        return threading.current_thread().name
+
+    bad = await place.store("deaf", policy=ONE_SHORT_TRY)
+
+    async with place.worker(concurrency=10, threads=1) as worker:
+        (dead,) = await place.until_final(bad)
+        fine = await place.store("good")
+        (record,) = await place.until_final(fine)
+        with anyio.fail_after(10):
+            while not worker.report.stuck:  # noqa: ASYNC110 - a count, told by no event
+                await anyio.sleep(0.05)
+        release.set()
+
+    assert (dead.head.state, dead.head.reason) == (State.DEAD, "timeout")
+    assert record.head.state is State.SUCCEEDED
+
+
+async def test_a_worker_that_lost_a_tenth_of_its_slots_asks_to_be_replaced(place: Place) -> None:
+    release = anyio.Event()
+
+    @place.jobs.handler("stubborn")
+    async def stubborn() -> None:
+        with anyio.CancelScope(shield=True):
+            await release.wait()
+
+    ids = [await place.store("stubborn", policy=ONE_SHORT_TRY) for _ in range(2)]
+
+    worker = place.make_worker(concurrency=10, lease_ms=600_000, grace_ms=0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(worker.run)
+        for id in ids:
+            await place.until(id, State.RUNNING)
+        await anyio.sleep(0.3)
+        await _stuck(place, worker, 2)
+        with anyio.move_on_after(15):
+            await worker.closed.wait()
+        states = await place.states(ids)
+        release.set()
+
+    assert worker.report.recycle
+    assert worker.closed.is_set()
+    assert State.RUNNING not in states, "what it held is handed back while the handlers go on"

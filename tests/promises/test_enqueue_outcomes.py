@@ -1,0 +1,95 @@
+"""An enqueue is accepted, not accepted or uncertain, in bounded time, also while the store is held."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.contract.adapters import Adapter, adapters
+from tests.support.places import Place
+from treadle.domain.state import State
+from treadle.errors import NotAccepted, Uncertain
+from treadle.settings import load
+
+pytestmark = [pytest.mark.anyio, pytest.mark.promise(3)]
+
+BOUND_S = 0.5
+
+
+@pytest.fixture
+def adapter() -> Adapter:
+    """Return the broker on files."""
+    (found,) = (each for each in adapters() if each.name == "sqlite")
+    return found
+
+
+@contextlib.contextmanager
+def _held(folder: Path, how: str) -> Iterator[None]:
+    """Hold the store, as a database browser does, or a process of ours that was stopped."""
+    if how == "database":
+        with contextlib.closing(sqlite3.connect(folder / "jobs.db", timeout=5)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+            other.execute("ROLLBACK")
+    else:
+        with (folder / "jobs.db.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+@pytest.mark.parametrize("how", ["database", "lock file"])
+async def test_an_enqueue_into_a_store_that_is_held_ends_in_time_and_can_be_repeated(
+    adapter: Adapter, tmp_path: Path, how: str
+) -> None:
+    flags = {"enqueue_timeout": f"{BOUND_S}s"}
+    settings = load(folder=tmp_path, environ={}, flags=flags)
+    place = Place(adapter, tmp_path, settings=settings)
+
+    @place.jobs.handler("mail")
+    async def mail() -> str:
+        return "sent"
+
+    async with place.opened(), place.worker() as worker:
+        first = await mail.enqueue()
+        await first.result(timeout=10)
+        with _held(tmp_path, how):
+            began = time.monotonic()
+            with pytest.raises((NotAccepted, Uncertain)):
+                await mail.options(id="order-7").enqueue()
+            took = time.monotonic() - began
+        with anyio.fail_after(15):
+            again = await mail.options(id="order-7").enqueue()
+            result = await again.result(timeout=10)
+
+    assert took < 10 * BOUND_S
+    assert result == "sent"
+    assert worker.report.succeeded == 2
+    assert again.state.name == "QUEUED"
+
+
+async def test_what_was_accepted_before_the_store_was_held_is_done_after_it(
+    adapter: Adapter, tmp_path: Path
+) -> None:
+    place = Place(adapter, tmp_path)
+
+    @place.jobs.handler("mail")
+    async def mail() -> None:
+        await anyio.sleep(0.01)
+
+    async with place.opened():
+        ids = [(await mail.enqueue()).id for _ in range(30)]
+        async with place.worker(concurrency=3):
+            await place.until_final(ids[0])
+            with _held(tmp_path, "database"):
+                await anyio.sleep(0.3)  # the fault itself: for so long nobody can write
+            records = await place.until_final(*ids)
+
+    assert {record.head.state for record in records} == {State.SUCCEEDED}
+    assert [len(record.history) for record in records] == [1] * 30
