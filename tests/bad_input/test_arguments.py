@@ -114,7 +114,7 @@ async def test_values_that_json_cannot_carry_are_refused_and_named(place: Place)
 
     for name, make in REFUSED.items():
         with pytest.raises(PayloadError, match="Nothing was enqueued") as caught:
-            await keep.enqueue(make())
+            await place.jobs.find("keep").enqueue(make())
         assert "'value" in str(caught.value) or "too deep" in str(caught.value), name
 
     assert (await place.broker.stats()).queues == ()
@@ -139,7 +139,8 @@ async def test_odd_values_come_back_as_they_were(place: Place) -> None:
     async def keep(value: Any) -> Any:
         return value
 
-    kept = {name: await keep.enqueue(value) for name, value in KEPT.items()}
+    handler = place.jobs.find("keep")
+    kept = {name: await handler.enqueue(value) for name, value in KEPT.items()}
     await place.burst()
 
     for name, job in kept.items():

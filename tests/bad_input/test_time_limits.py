@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import Any
 
 import anyio
 import pytest
@@ -36,7 +37,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease_and_its_neighbours
 
     id = await place.store("block")
     others = [await place.store("quick") for _ in range(5)]
-    options = {"lease_ms": 900, "beat_ms": 100, "sweep_ms": 100}
+    options: dict[str, Any] = {"lease_ms": 900, "beat_ms": 100, "sweep_ms": 100}
     elsewhere = place.make_worker(name="w2", selection=Ordered(("none",)), **options)
     sweeper = threading.Thread(target=anyio.run, args=(elsewhere.run,), daemon=True)
     sweeper.start()
@@ -166,6 +167,7 @@ async def test_a_worker_that_lost_a_tenth_of_its_slots_asks_to_be_replaced(place
 
     ids = [await place.store("stubborn", policy=ONE_SHORT_TRY) for _ in range(2)]
 
+    states: list[State] = []
     worker = place.make_worker(concurrency=10, lease_ms=600_000, grace_ms=0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(worker.run)
@@ -175,7 +177,7 @@ async def test_a_worker_that_lost_a_tenth_of_its_slots_asks_to_be_replaced(place
         await _stuck(place, worker, 2)
         with anyio.move_on_after(15):
             await worker.closed.wait()
-        states = await place.states(ids)
+        states += await place.states(ids)
         release.set()
 
     assert worker.report.recycle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import anyio
 import pytest
@@ -44,7 +45,7 @@ async def test_workers_whose_clocks_are_wrong_by_a_day_lose_and_double_nothing(
     failing = [await place.store("work", b'{"fail": true}', policy=ONE_RETRY) for _ in range(10)]
     later = await place.store("work", due=After(10 * MINUTE))
 
-    options = {"lease_ms": 1_000, "beat_ms": 100, "sweep_ms": 50, "concurrency": 3}
+    options: dict[str, Any] = {"lease_ms": 1_000, "beat_ms": 100, "sweep_ms": 50, "concurrency": 3}
     async with (
         place.worker(name="wrong", clock=_wrong(jump), **options) as wrong,
         place.worker(name="right", **options) as right,
@@ -97,7 +98,7 @@ async def test_a_clock_that_jumps_while_jobs_run_costs_no_job_and_runs_none_twic
         ran[ctx.job_id] += 1
 
     held = [await place.store("hold") for _ in range(3)]
-    options = {"beat_ms": 100, "sweep_ms": 50}
+    options: dict[str, Any] = {"beat_ms": 100, "sweep_ms": 50}
 
     async with place.worker(concurrency=5, **options), place.worker(name="w2", **options) as other:
         await started.wait()

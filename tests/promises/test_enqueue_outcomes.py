@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import anyio
@@ -31,7 +31,7 @@ def adapter() -> Adapter:
 
 
 @contextlib.contextmanager
-def _held(folder: Path, how: str) -> Iterator[None]:
+def _held(folder: Path, how: str) -> Generator[None]:
     """Hold the store, as a database browser does, or a process of ours that was stopped."""
     if how == "database":
         with contextlib.closing(sqlite3.connect(folder / "jobs.db", timeout=5)) as other:

@@ -73,9 +73,9 @@ async def test_a_worker_restarted_under_its_name_takes_its_jobs_over_at_once(pla
     async def work(ctx: Context) -> int:
         return ctx.attempt
 
-    ids = [await place.store("work") for _ in range(5)]
+    ids = [await place.store("work") for _ in range(2)]
     former = await place.broker.open("w1", 3_600_000, b"{}")
-    await place.broker.claim(former.session, ["default"], 5)
+    await place.broker.claim(former.session, ["default"], 2)
 
     began = place.clock.time_ms()
     async with place.worker():

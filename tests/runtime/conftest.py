@@ -9,7 +9,6 @@ import pytest
 from tests.support.road import RemoteBroker, Road
 from tests.support.virtual import LoopClock, virtual_backends
 from tests.support.works import Works
-from treadle.broker.memory import MemoryBroker
 from treadle.broker.url import parse
 
 
@@ -29,7 +28,5 @@ async def works(anyio_backend: Any) -> Works:
 def road(works: Works) -> Road:
     """The road between the worker and its broker."""
     road = Road()
-    store = works.broker.another()
-    assert isinstance(store, MemoryBroker)
-    works.broker = RemoteBroker(parse("memory://"), works.clock, road, store._store)
+    works.broker = RemoteBroker(parse("memory://"), works.clock, road)
     return road

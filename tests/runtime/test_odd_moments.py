@@ -1,5 +1,8 @@
 """Moments at which a worker could go wrong: suspects, bursts, blocked loops, long outages."""
 
+# pyright: reportPrivateUsage=false
+# Some moments can only be made by reaching inside.
+
 from __future__ import annotations
 
 import asyncio

@@ -6,7 +6,7 @@ Time passes as it does outside; a test that would have to wait moves the clock i
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Place:
         self._ids = 0
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Place]:
+    async def opened(self) -> AsyncGenerator[Place]:
         """Connect for as long as the block lasts."""
         async with self.jobs, self.broker:
             yield self
@@ -51,7 +51,8 @@ class Place:
     async def store(self, type: str, payload: bytes = b"{}", **over: Any) -> str:
         """Put one job into the store, past all checks of a producer; return its id."""
         self._ids += 1
-        job = Job(**{"id": f"job-{self._ids}", "type": type, "payload": payload, **over})
+        values: dict[str, Any] = {"id": f"job-{self._ids}", **over}
+        job = Job(type=type, payload=payload, **values)
         answer = await self.broker.enqueue([job])
         assert isinstance(answer.results[0], Applied), answer
         return job.id
@@ -62,16 +63,17 @@ class Place:
 
     def make_worker(self, *, clock: Clock | None = None, **over: Any) -> Worker:
         """Make a worker of the application."""
+        values: dict[str, Any] = {"name": "w1", "beat_ms": 500, **over}
         return Worker(
             registry=self.jobs,
             broker_factory=self.jobs.broker,
-            options=WorkerOptions(**{"name": "w1", "beat_ms": 500, **over}),
+            options=WorkerOptions(**values),
             clock=clock or self.clock,
             rng=random.Random(7),
         )
 
     @asynccontextmanager
-    async def worker(self, *, clock: Clock | None = None, **over: Any) -> AsyncIterator[Worker]:
+    async def worker(self, *, clock: Clock | None = None, **over: Any) -> AsyncGenerator[Worker]:
         """Run a worker for as long as the block lasts, then drain it."""
         worker = self.make_worker(clock=clock, **over)
         async with anyio.create_task_group() as tasks:
@@ -82,7 +84,8 @@ class Place:
 
     async def burst(self, **over: Any) -> Worker:
         """Run a worker until nothing is due any more; it must end."""
-        worker = self.make_worker(**{"burst": True, "beat_in_thread": False, **over})
+        values: dict[str, Any] = {"burst": True, "beat_in_thread": False, **over}
+        worker = self.make_worker(**values)
         with anyio.fail_after(30):
             await worker.run()
         return worker
@@ -115,7 +118,7 @@ class Place:
 ADAPTERS = adapters()
 
 
-@pytest.fixture(params=ADAPTERS, ids=[adapter.name for adapter in ADAPTERS])
+@pytest.fixture(scope="session", params=ADAPTERS, ids=[adapter.name for adapter in ADAPTERS])
 def adapter(request: pytest.FixtureRequest) -> Adapter:
     """Choose a broker."""
     chosen: Adapter = request.param

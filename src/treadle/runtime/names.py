@@ -7,19 +7,16 @@ name, and so takes over the leases of its former life at once.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import socket
-import sys
 import tempfile
 from pathlib import Path
 from typing import IO
 
 from treadle.errors import ConfigurationError
 
-_HAS_LOCKS = sys.platform != "win32"
-
-if _HAS_LOCKS:
-    import fcntl
+_LOCKS = importlib.util.find_spec("fcntl") is not None
 
 _MOST = 1_000
 
@@ -48,18 +45,24 @@ def hold_name(store: str, host: str = "") -> HeldName:
         ConfigurationError: if no lock file can be made, or all numbers are taken.
     """
     host = host or socket.gethostname().split(".")[0] or "host"
-    if not _HAS_LOCKS:
+    if not _LOCKS:
         return HeldName(f"{host}-p{os.getpid()}", None)
     folder = _folder(store)
     for number in range(1, _MOST):
         file = (folder / f"{host}-{number}").open("a")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except OSError:
             file.close()
             continue
         return HeldName(f"{host}-{number}", file)
     raise ConfigurationError(f"all worker names {host}-1 to {host}-{_MOST} are taken; give --name")
+
+
+def _lock(file: IO[str]) -> None:
+    import fcntl  # noqa: PLC0415 - not every system has it
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _folder(store: str) -> Path:

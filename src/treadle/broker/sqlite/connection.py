@@ -67,13 +67,18 @@ class Connection:
         job, fault = self.codec.job(
             queue=queue, id=id, priority=_PRIORITIES[priority], body=body, payload=payload
         )
-        if fault is None and len(body) <= _LONGEST_SHARED and job == Job(
-            id=id,
-            type=job.type,
-            payload=payload,
-            queue=queue,
-            priority=job.priority,
-            policy=job.policy,
+        if (
+            fault is None
+            and len(body) <= _LONGEST_SHARED
+            and job
+            == Job(
+                id=id,
+                type=job.type,
+                payload=payload,
+                queue=queue,
+                priority=job.priority,
+                policy=job.policy,
+            )
         ):
             if len(self._shared) >= _MOST_SHARED:
                 self._shared.clear()

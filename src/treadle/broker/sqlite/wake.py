@@ -36,7 +36,7 @@ CLAIMS: Final = "claims"
 EVENTS: Final = "events"
 """The kinds of bells: the endings of their sockets."""
 
-_EVERYBODY, _NOTHING = b"*", b""
+_EVERYBODY = b"*"
 _LONGEST_PATH = 100
 _LONGEST_MESSAGE = 4_096
 
@@ -82,11 +82,10 @@ class Bell:
 
     def ring(self, names: frozenset[str] | None) -> None:
         """Wake all whom news about these queues concern (on the loop)."""
-        for waiter in self._waiters:
-            if waiter.wants(names):
-                waiter.event.set()
-                if waiter is self._listener:
-                    self._wake_listener()
+        self._ring(names)
+        listener = self._listener
+        if listener is not None and listener.event.is_set():
+            self._wake_listener()
 
     async def wait(self, waiter: Waiter, seconds: float) -> None:
         """Sleep until the waiter is rung, at most `seconds`. The first who waits listens for all."""
@@ -104,6 +103,8 @@ class Bell:
     def close(self) -> None:
         """Remove the socket."""
         if self._socket is not None:
+            if self._listener is not None:
+                anyio.notify_closing(self._socket)
             self._socket.close()
             self._socket = None
         if self._path is not None:
@@ -118,19 +119,26 @@ class Bell:
                 await anyio.wait_readable(listening)
                 self._ring_read(listening)
 
+    def _ring(self, names: frozenset[str] | None) -> None:
+        for waiter in self._waiters:
+            if waiter.wants(names):
+                waiter.event.set()
+
     def _ring_read(self, listening: socket.socket) -> None:
         while True:
             try:
                 message = listening.recv(_LONGEST_MESSAGE)
             except OSError:  # nothing left, or closed
                 return
-            self.ring(None if message == _EVERYBODY else frozenset(message.decode().split("\n")))
+            if message:
+                everybody = message == _EVERYBODY
+                self._ring(None if everybody else frozenset(message.decode().split("\n")))
 
     def _wake_listener(self) -> None:
         """Send something to the own socket, which is what the listener waits for."""
         if self._socket is not None and self._path is not None:
             with suppress(OSError):  # full: it wakes anyhow
-                self._socket.sendto(_NOTHING, str(self._path))
+                self._socket.sendto(b"", str(self._path))
 
     def _hand_on(self, leaver: Waiter) -> None:
         """Wake another one that sleeps: it looks again, and then listens for the rest."""
