@@ -190,6 +190,10 @@ class ProcessPool:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every child; the next attempt would start a new one."""
         with anyio.CancelScope(shield=True):
             for child in list(self._all):
                 await self._drop(child)

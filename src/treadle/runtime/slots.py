@@ -34,6 +34,8 @@ from treadle.runtime.options import SOLO_WAIT_MS, STUCK_MS
 
 logger = logging.getLogger("treadle.worker")
 
+SHORT_S, SHORT_QUEUE = 0.75, 10
+"""Attempts that take less than this may queue behind each slot, so many of them."""
 SLICE_S = 0.01
 """How long handlers that never suspend may keep the loop between two of them."""
 
@@ -149,8 +151,10 @@ class Crew:
         self._halted = True
 
     def has_room(self) -> bool:
-        """Tell whether one more record would find a free slot."""
-        return self.busy + len(self.buffer) < len(self.slots)
+        """Tell whether one more record would find a free slot at once, or in a moment."""
+        short = self.finished and self.mean < SHORT_S
+        places = len(self.slots) * (SHORT_QUEUE if short else 1)
+        return self.busy + len(self.buffer) < places
 
     async def hold(self) -> None:
         """Start nothing more, and wait until nothing runs; `release` ends it, also if this fails."""

@@ -25,6 +25,7 @@ import anyio
 
 from treadle.broker.loop import LoopHandle
 from treadle.broker.sqlite import forks
+from treadle.broker.sqlite.sleeper import Sleeper
 from treadle.errors import BrokerUnavailable
 
 T = TypeVar("T")
@@ -35,10 +36,11 @@ _MOST_SECONDS_TO_END = 10.0
 class Ask(Generic[T]):
     """One question, and the place for its answer."""
 
-    __slots__ = ("_answer", "done", "dropped", "error", "is_answered")
+    __slots__ = ("_answer", "dropped", "error", "is_answered", "wake")
 
     def __init__(self) -> None:
-        self.done = anyio.Event()
+        self.wake: Callable[[], object] | None = None
+        """Wakes the caller, on its loop."""
         self.dropped = False
         """Nobody waits for it any more."""
         self.is_answered = False
@@ -81,6 +83,7 @@ class Desk:
         """One question at a time comes in: handing each over at once is quickest."""
         self._thread: Thread | None = None
         self._loop: LoopHandle | None = None
+        self._sleeper = Sleeper()
         self._ended: anyio.Event | None = None
         self._pid = os.getpid()
         forks.watch(self)
@@ -88,13 +91,14 @@ class Desk:
     async def ask(self, question: Ask[T]) -> T:
         """Lay a question on the desk and wait for its answer."""
         loop = self._begin()
+        sleep, question.wake = self._sleeper.make()
         self._laid.append(question)
         if self._is_calm:
             self._hand_over()
         elif len(self._laid) == 1:
             loop.post(self._hand_over)
         try:
-            await question.done.wait()
+            await sleep
         except BaseException:
             question.dropped = True
             raise
@@ -144,6 +148,7 @@ class Desk:
             )
         if self._thread is None or self._loop is None:
             self._loop = LoopHandle()
+            self._sleeper = Sleeper()
             self._inbox = SimpleQueue()
             self._thread = Thread(
                 target=self._work, args=(self._inbox,), name=self._name, daemon=True
@@ -195,6 +200,7 @@ class Desk:
     def _deliver(self, asks: Sequence[Ask[Any]], also: Callable[[], object] | None) -> None:
         self._is_calm = len(asks) == 1
         for ask in asks:
-            ask.done.set()
+            if ask.wake is not None:
+                ask.wake()
         if also is not None:
             also()
