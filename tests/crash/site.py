@@ -93,7 +93,7 @@ class Site:
         return records
 
     def wait(
-        self, enough: Callable[[list[Record]], bool], ids: Sequence[str], timeout: float = 60
+        self, enough: Callable[[list[Record]], bool], ids: Sequence[str], timeout: float = 120
     ) -> list[Record]:
         """Wait, by the event log, until the records of `ids` are as `enough` wants them."""
 
@@ -114,11 +114,11 @@ class Site:
         result: list[Record] = self.ask(watch)
         return result
 
-    def until_final(self, ids: Sequence[str], timeout: float = 60) -> list[Record]:
+    def until_final(self, ids: Sequence[str], timeout: float = 120) -> list[Record]:
         """Wait until every job is final."""
         return self.wait(lambda all_: all(r.head.state in FINAL for r in all_), ids, timeout)
 
-    def until_done(self, ids: Sequence[str], count: int, timeout: float = 60) -> list[Record]:
+    def until_done(self, ids: Sequence[str], count: int, timeout: float = 120) -> list[Record]:
         """Wait until `count` of the jobs are final."""
         return self.wait(
             lambda all_: sum(r.head.state in FINAL for r in all_) >= count, ids, timeout

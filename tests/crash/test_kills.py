@@ -14,6 +14,8 @@ from tests.crash.site import QUICK_LEASE, Site, kill, make
 from treadle.domain.job import Policy
 from treadle.domain.state import State
 
+pytestmark = pytest.mark.timeout(180)  # real processes on a machine that may be busy
+
 
 @pytest.mark.promise(1, 4, 5)
 def test_five_kills_lose_no_job_and_finish_each_once(site: Site) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import sys
 import time
 from random import Random
@@ -20,7 +21,7 @@ from treadle.broker.url import parse
 from treadle.domain.decide import decide
 from treadle.domain.job import Job, Record, Ref
 from treadle.domain.outcome import Lost, Refused, Succeeded, Write
-from treadle.errors import BrokerUnavailable
+from treadle.errors import BrokerError, BrokerUnavailable
 
 
 class Clock:
@@ -101,6 +102,24 @@ async def pick_up(url: str, name: str) -> None:
             say("got", *(record.job.id for record in claimed.records))
 
 
+async def hit_limit(url: str, name: str) -> None:
+    """Write until the system refuses; say what that raises, then write on without the limit."""
+    async with connect(url) as store:
+        session = (await store.open(name, 60_000, b"{}")).session
+        await store.enqueue([Job(id="first", type="t")])
+        (first,) = (await store.claim(session, ["default"], 1)).records
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+        try:
+            for n in itertools.count():
+                await store.enqueue([Job(id=f"job-{n}", type="t", payload=b"1" * 20_000)])
+        except BrokerError as error:
+            say(type(error).__name__, str(error))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        settled = await store.apply([succeed(first, first.head.claimed)])
+        say("settled", type(settled.results[0]).__name__)
+
+
 async def fork(url: str, name: str) -> None:
     """Fork with an open broker; parent and child each say what they could do."""
     async with connect(url) as store:
@@ -144,5 +163,11 @@ async def _begin_anew(store: SqliteBroker, name: str) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"drain": drain, "hammer": hammer, "pick_up": pick_up, "fork": fork}
+    commands = {
+        "drain": drain,
+        "hammer": hammer,
+        "pick_up": pick_up,
+        "fork": fork,
+        "hit_limit": hit_limit,
+    }
     anyio.run(commands[sys.argv[1]], sys.argv[2], sys.argv[3])

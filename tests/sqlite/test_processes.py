@@ -179,6 +179,19 @@ async def test_a_waiting_claim_is_not_disturbed_by_other_queues(
         assert clock.asked - before == 2
 
 
+async def test_an_error_of_the_disk_is_unavailable_or_uncertain_and_passes(file: Path) -> None:
+    async with started("hit_limit", file, "worker") as child:
+        with anyio.fail_after(30):
+            lines = await child.lines()
+
+    raised, settled = lines
+    assert raised[0] in {"Uncertain", "BrokerUnavailable"}
+    assert f"{file}:" in raised
+    assert settled == ["settled", "Applied"]
+    assert await anyio.to_thread.run_sync(look.is_sound, file)
+    assert look.counted(file) == look.scanned(file)
+
+
 async def test_a_fork_leaves_the_file_to_the_parent_and_lets_the_child_begin_anew(
     file: Path,
 ) -> None:

@@ -23,6 +23,7 @@ from treadle.broker.sqlite.connection import Connection
 from treadle.broker.sqlite.describe import describe
 from treadle.broker.sqlite.history import standing
 from treadle.broker.sqlite.location import locate
+from treadle.broker.sqlite.operations import Enqueue
 from treadle.broker.sqlite.reader import Reader
 from treadle.broker.sqlite.transaction import Effects, Transaction
 from treadle.broker.sqlite.wake import (
@@ -34,7 +35,7 @@ from treadle.broker.sqlite.wake import (
     Ringer,
     Waiter,
 )
-from treadle.broker.sqlite.writer import Enqueue, Writer
+from treadle.broker.sqlite.writer import Writer
 from treadle.broker.url import BrokerUrl
 from treadle.broker.values import (
     Capability,

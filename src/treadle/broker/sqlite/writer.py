@@ -22,66 +22,18 @@ from treadle.broker.sqlite.connection import Connection, open_writer, prepare_di
 from treadle.broker.sqlite.desk import Ask, Desk
 from treadle.broker.sqlite.location import Location
 from treadle.broker.sqlite.lock import SideLock
+from treadle.broker.sqlite.operations import Enqueue, Outside, Write
 from treadle.broker.sqlite.patience import Patience
 from treadle.broker.sqlite.sameness import Sameness
 from treadle.broker.sqlite.space import Space
 from treadle.broker.sqlite.transaction import Effects, Transaction
 from treadle.broker.sqlite.trouble import breaks_connection, is_full, translate
-from treadle.broker.values import Durability, Enqueued
-from treadle.domain.job import Job
+from treadle.broker.values import Durability
 from treadle.errors import BrokerUnavailable, TreadleError, Uncertain
 
 T = TypeVar("T")
 
 _FULL, _NORMAL = 2, 1
-
-
-class Write(Ask[T]):
-    """An operation in a write transaction."""
-
-    __slots__ = ("durable", "work")
-
-    def __init__(
-        self,
-        work: Callable[[Transaction], T],
-        *,
-        durable: bool = True,
-    ) -> None:
-        super().__init__()
-        self.work = work
-        self.durable = durable
-        """It must survive a power cut; what only claims or renews need not."""
-
-
-class Enqueue(Write[Enqueued]):
-    """Storing jobs: what several callers want to store can be stored at once."""
-
-    __slots__ = ("jobs",)
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        super().__init__(self._store)
-        self.jobs = jobs
-
-    def answer_stored(self, now: int) -> None:
-        """Answer that all jobs were stored."""
-        self.answer(Enqueued(now=now, results=enqueue.stored_results(len(self.jobs))))
-
-    def answer_refused(self, now: int, reason: str) -> None:
-        """Answer that there is no room for any of the jobs."""
-        self.answer(Enqueued(now=now, results=enqueue.refuse(self.jobs, reason)))
-
-    def _store(self, tx: Transaction) -> Enqueued:
-        return Enqueued(now=tx.now, results=enqueue.store(tx, self.jobs))
-
-
-class _Outside(Ask[T]):
-    """Work on the connection, under the lock, between transactions."""
-
-    __slots__ = ("work",)
-
-    def __init__(self, work: Callable[[Connection], T]) -> None:
-        super().__init__()
-        self.work = work
 
 
 class Writer(Desk):
@@ -112,7 +64,7 @@ class Writer(Desk):
 
     async def outside(self, work: Callable[[Connection], T]) -> T:
         """Run `work` under the lock, between transactions."""
-        return await self.ask(_Outside(work))
+        return await self.ask(Outside(work))
 
     def serve(self, asks: Sequence[Ask[Any]]) -> Callable[[], object] | None:
         try:
@@ -180,7 +132,7 @@ class Writer(Desk):
     def _serve_locked(self, asks: Sequence[Ask[Any]]) -> Callable[[], object] | None:
         if self._connection is not None:
             self._check_file()
-        outside = [ask for ask in asks if isinstance(ask, _Outside)]
+        outside = [ask for ask in asks if isinstance(ask, Outside)]
         writes = [ask for ask in asks if isinstance(ask, Write)]
         effects = self._round(writes) if writes else None
         for ask in outside:
@@ -286,7 +238,7 @@ class Writer(Desk):
             tx.undo()
         return False
 
-    def _run_outside(self, ask: _Outside[Any]) -> None:
+    def _run_outside(self, ask: Outside[Any]) -> None:
         try:
             connection = self._ready()
             self._set_level(connection, durable=True)
