@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from treadle.broker.sqlite import slots
 from treadle.broker.sqlite.connection import Connection, Row
-from treadle.broker.sqlite.rows import shown_due
+from treadle.broker.sqlite.rows import EARLIEST, shown_due
 from treadle.broker.sqlite.statements import load
 from treadle.broker.sqlite.transaction import Transaction
 from treadle.broker.values import Document, QueueStats, Stats
@@ -91,8 +91,7 @@ def _count(connection: Connection, row: Row, now: int) -> QueueStats:
         if is_more:
             due, estimated = _sum(connection.rows(_SQL["due"], query))
             later = max(waiting - due, later)
-        first = connection.rows(_SQL["oldest_due"], query)[0][0]
-        oldest = shown_due(first) if type(first) is int else None
+        oldest = _oldest_due(connection, query)
     return QueueStats(
         queue=str(name),
         waiting=waiting,
@@ -106,6 +105,15 @@ def _count(connection: Connection, row: Row, now: int) -> QueueStats:
         paused=bool(paused),
         oldest_due=oldest,
     )
+
+
+def _oldest_due(connection: Connection, query: dict[str, int]) -> int | None:
+    """Return the earliest due time; jobs that stand first are stored before all others."""
+    found: list[int] = []
+    for edge in (-(1 << 62), EARLIEST):
+        first = connection.rows(_SQL["oldest_due"], {**query, "from": edge})[0][0]
+        found += [shown_due(first)] if type(first) is int else []
+    return min(found, default=None)
 
 
 def _sum(counts: Sequence[Row]) -> tuple[int, bool]:

@@ -38,7 +38,8 @@ FORGOTTEN: Final = 10
 """Added to the state of a record of which only that is remembered."""
 
 _FIRST: Final = 1 << 60
-_EARLIEST: Final = -(1 << 59)
+EARLIEST: Final = -(1 << 59)
+"""The earliest due time; what is stored before it stands first."""
 _LATEST: Final = (1 << 63) - 1
 
 _STATES: tuple[State, ...] = tuple(State)
@@ -86,7 +87,7 @@ def encode_more(head: Head) -> str | None:
 
 def stored(instant: int) -> int:
     """Bring an instant into the range that the file can hold."""
-    return max(min(instant, _LATEST), _EARLIEST)
+    return max(min(instant, _LATEST), EARLIEST)
 
 
 def standing_first(instant: int) -> int:
@@ -96,7 +97,7 @@ def standing_first(instant: int) -> int:
 
 def shown_due(due: int) -> int:
     """Return the due time behind a stored one."""
-    return due if due >= _EARLIEST else due + _FIRST
+    return due if due >= EARLIEST else due + _FIRST
 
 
 def is_sound(row: Row) -> bool:

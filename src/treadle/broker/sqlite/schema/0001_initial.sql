@@ -71,7 +71,7 @@ CREATE INDEX job_run ON job (session) WHERE state = 2;
 CREATE INDEX job_list ON job (queue, state, seq) WHERE state <> 2;
 CREATE INDEX job_keep ON job (due) WHERE finished IS NOT NULL;
 CREATE INDEX job_look ON job (due) WHERE state = 0 AND blocked_on IS NULL;
-CREATE INDEX job_wait ON job (blocked_on, due, seq) WHERE blocked_on IS NOT NULL;
+CREATE INDEX job_wait ON job (blocked_on, due, prio, seq) WHERE blocked_on IS NOT NULL;
 CREATE INDEX job_keyed ON job (ckey) WHERE state = 2 AND ckey IS NOT NULL;
 
 CREATE TABLE spec (

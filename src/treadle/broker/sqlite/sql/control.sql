@@ -84,10 +84,10 @@ UNION ALL SELECT count(*) FROM (
 -- plan: job_ready
 SELECT min(due) FROM (
     SELECT min(due) AS due FROM job INDEXED BY job_ready
-    WHERE state = 1 AND queue = :queue AND prio = 0 AND due <= :now
+    WHERE state = 1 AND queue = :queue AND prio = 0 AND due <= :now AND due >= :from
     UNION ALL SELECT min(due) FROM job INDEXED BY job_ready
-    WHERE state = 1 AND queue = :queue AND prio = 1 AND due <= :now
+    WHERE state = 1 AND queue = :queue AND prio = 1 AND due <= :now AND due >= :from
     UNION ALL SELECT min(due) FROM job INDEXED BY job_ready
-    WHERE state = 1 AND queue = :queue AND prio = 2 AND due <= :now
+    WHERE state = 1 AND queue = :queue AND prio = 2 AND due <= :now AND due >= :from
     UNION ALL SELECT min(due) FROM job INDEXED BY job_ready
-    WHERE state = 1 AND queue = :queue AND prio = 3 AND due <= :now);
+    WHERE state = 1 AND queue = :queue AND prio = 3 AND due <= :now AND due >= :from);

@@ -73,7 +73,7 @@ WHERE job.state = 0 AND job.blocked_on IS NULL AND job.due <= ? ORDER BY job.due
 SELECT {head}, coalesce(spec.body, x''), NULL
 FROM job INDEXED BY job_wait LEFT JOIN spec ON spec.seq = job.seq
 WHERE job.blocked_on IS NOT NULL AND job.blocked_on = ? AND job.due <= ?
-ORDER BY job.due, job.seq LIMIT ?;
+ORDER BY job.due, job.prio, job.seq LIMIT ?;
 
 -- name: shown
 -- plan: session_open

@@ -23,7 +23,7 @@ SELECT EXISTS (SELECT 1 FROM job INDEXED BY job_wait WHERE blocked_on IS NOT NUL
 -- name: waiters
 -- plan: job_wait
 SELECT seq, id, queue FROM job INDEXED BY job_wait
-WHERE blocked_on IS NOT NULL AND blocked_on = ? ORDER BY due, seq LIMIT ?;
+WHERE blocked_on IS NOT NULL AND blocked_on = ? ORDER BY due, prio, seq LIMIT ?;
 
 -- name: let_in
 -- The head is domain.head.unblocked.
@@ -33,9 +33,9 @@ UPDATE job SET state = 1, fence = fence + 1, due = ?, blocked_on = NULL WHERE se
 -- name: first_key
 -- plan: job_wait
 SELECT blocked_on, due FROM job INDEXED BY job_wait
-WHERE blocked_on IS NOT NULL ORDER BY blocked_on, due, seq LIMIT 1;
+WHERE blocked_on IS NOT NULL ORDER BY blocked_on, due, prio, seq LIMIT 1;
 
 -- name: key_after
 -- plan: job_wait
 SELECT blocked_on, due FROM job INDEXED BY job_wait
-WHERE blocked_on IS NOT NULL AND blocked_on > ? ORDER BY blocked_on, due, seq LIMIT 1;
+WHERE blocked_on IS NOT NULL AND blocked_on > ? ORDER BY blocked_on, due, prio, seq LIMIT 1;
