@@ -70,8 +70,9 @@ def _folder(store: str) -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     folder = Path(runtime) / f"treadle-{os.getuid()}" / digest
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.parent.stat().st_uid != os.getuid():
             raise ConfigurationError(f"{folder} belongs to another user; give --name")
     except OSError as error:
         raise ConfigurationError(f"cannot make {folder} for worker names: {error}") from error
