@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.clock import MovableClock
-from tests.contract.hand import Hand
 from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.url import parse
+from treadle.conformance.clock import MovableClock
+from treadle.conformance.hand import Hand
 
 
 @pytest.fixture

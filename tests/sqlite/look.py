@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from tests.contract.hand import change
+from treadle.conformance.hand import change
 from treadle.domain.job import Record
 from treadle.domain.outcome import Change, Succeeded
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.clock import MovableClock
-from tests.contract.hand import Hand, make_job, stored
 from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.sqlite.location import locate, refuse_network
 from treadle.broker.sqlite.wake import wake_directory
 from treadle.broker.url import parse
+from treadle.conformance.clock import MovableClock
+from treadle.conformance.hand import Hand, make_job, stored
 from treadle.errors import BrokerRefused, ConfigurationError
 
 

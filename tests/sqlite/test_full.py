@@ -8,11 +8,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.contract.clock import HOUR, MovableClock
-from tests.contract.hand import PATIENT_MS, Hand, make_job, ref, stored, write
 from treadle.broker.base import Applied
 from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.url import parse
+from treadle.conformance.clock import HOUR, MovableClock
+from treadle.conformance.hand import PATIENT_MS, Hand, make_job, ref, stored, write
 from treadle.domain.outcome import RefusalCode, Refused, Succeeded
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(13)]

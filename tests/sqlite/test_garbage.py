@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.hand import Hand, ids, make_job, ref, stored, write
 from tests.sqlite import look
 from treadle.broker.base import Applied, Filter
 from treadle.broker.sqlite import SqliteBroker
+from treadle.conformance.hand import Hand, ids, make_job, ref, stored, write
 from treadle.domain.job import ErrorInfo, FaultCode, Priority
 from treadle.domain.outcome import Rejected
 from treadle.domain.state import Reason, State

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.clock import MovableClock
-from tests.contract.hand import Hand, ids, make_job, ref, stored
 from tests.sqlite import look
 from treadle.broker.sqlite import SqliteBroker
+from treadle.conformance.clock import MovableClock
+from treadle.conformance.hand import Hand, ids, make_job, ref, stored
 from treadle.domain.job import After, At, Priority
 from treadle.domain.state import State
 

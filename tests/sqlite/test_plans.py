@@ -18,8 +18,8 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 STATEMENTS = [(topic, name) for topic in topics() for name in load(topic)]
 
-# Tables that stay small: a row for each queue, limit, session.
-_SMALL = ("queue", "climit", "session", "CONSTANT ROW", "(subquery")
+# Tables that stay small: a row for each queue, limit, session; and what a caller gives.
+_SMALL = ("queue", "climit", "session", "CONSTANT ROW", "(subquery", "json_each")
 # An index of running jobs, of which there are few.
 _RUNNING = "USING INDEX job_run"
 # They read one row from the beginning or the end.

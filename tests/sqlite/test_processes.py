@@ -13,11 +13,11 @@ import pytest
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from tests.contract.clock import MovableClock
-from tests.contract.hand import Hand, make_job, stored
 from tests.sqlite import look
 from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.url import parse
+from treadle.conformance.clock import MovableClock
+from treadle.conformance.hand import Hand, make_job, stored
 from treadle.domain.job import Ref
 from treadle.domain.state import State
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.contract.clock import MovableClock
-from tests.contract.hand import Hand, make_job, ref, stored
 from tests.sqlite import look
 from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.sqlite.migrate import APPLICATION_ID, schema_version
 from treadle.broker.url import parse
+from treadle.conformance.clock import MovableClock
+from treadle.conformance.hand import Hand, make_job, ref, stored
 from treadle.errors import BrokerRefused, BrokerUnavailable
 
 pytestmark = pytest.mark.anyio

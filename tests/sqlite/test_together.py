@@ -10,12 +10,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.contract.clock import MovableClock
-from tests.contract.hand import Hand, ids, make_job, ref, stored
 from tests.sqlite import look
 from treadle.broker.base import Applied, Durability
 from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.url import parse
+from treadle.conformance.clock import MovableClock
+from treadle.conformance.hand import Hand, ids, make_job, ref, stored
 from treadle.errors import TooLarge
 
 pytestmark = pytest.mark.anyio

@@ -10,11 +10,15 @@ What holds for every operation:
 - Every operation takes and gives batches. Results stand in the order of what was asked.
 - An operation on several jobs is atomic per job; where the store can, per call.
 - Every write that moves a job compares the fence first. Nothing is ever written unconditionally.
+- Fences of an id only grow as long as the id is remembered; a job that is stored under it later
+  begins at 1 again. So an id that is given again must be remembered for longer than a worker may be
+  cut off: 24 h for those that callers choose, and generated ones are never given again.
 - Cancelling a call never loses a job and never tears one: the write happened as a whole or not at
   all. A claim that was cancelled after it was written is found by `heartbeat` as an orphan.
 - Instants are broker time in ms; delays travel as durations. No client clock decides anything.
 - Driver exceptions never escape: `BrokerUnavailable` if the store cannot be reached (the call had
-  no effect, or, for `apply`, `turn` and `note`, an effect that the fence shows),
+  no effect, or, for `apply`, `turn` and `note`, an effect that the fence shows, or, for `claim` and
+  `turn`, one that `heartbeat` shows as orphans),
   `Uncertain` from `enqueue` if it may have been stored, `BrokerRefused` if the store must not be used.
 """
 
@@ -306,6 +310,20 @@ class Broker(Protocol):
 
     async def describe(self) -> Description:
         """Read the live settings of the store and say what they promise."""
+        ...
+
+    async def erase(self) -> None:
+        """Remove everything that is stored in this namespace; other namespaces are not touched.
+
+        For namespaces made for one purpose: `qrun demo`, `bench`, `verify`. The broker is
+        disconnected afterwards; who connects again finds a store that was never used. A crash
+        half-way leaves some of it: calling again finishes it, and calling twice is harmless.
+        Others that still use the namespace get `BrokerUnavailable`, then an empty store; what they
+        write meanwhile is erased as well.
+
+        Raises:
+            BrokerUnavailable: if the store cannot be reached or written.
+        """
         ...
 
 

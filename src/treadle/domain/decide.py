@@ -9,7 +9,7 @@ Attempts are counted when a job is claimed; what was not the handler's fault is 
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from treadle.domain import endings, requests
 from treadle.domain.job import Policy, Record
@@ -37,6 +37,8 @@ from treadle.domain.outcome import (
 from treadle.domain.retry import Rng
 from treadle.domain.state import TRANSITIONS, Event, Reason, State
 
+_RUNNING: Final = State.RUNNING
+
 
 def decide(
     record: Record, happening: Happening, policy: Policy, now: int, rng: Rng
@@ -47,7 +49,7 @@ def decide(
     it runs under, `now` broker time in ms. Never raises; a pair that the table does not hold
     answers `Refused(ILLEGAL_TRANSITION)`.
     """
-    if type(happening) is Succeeded and record.head.state is State.RUNNING:
+    if type(happening) is Succeeded and record.head.state is _RUNNING:
         return endings.succeed(record, happening, policy, now)  # almost all traffic
     event = _event(record, happening)
     if (record.head.state, event) not in TRANSITIONS:

@@ -5,6 +5,8 @@ Attempts are counted when a job is claimed; what was not the handler's fault is 
 
 from __future__ import annotations
 
+from typing import Final
+
 from treadle.domain.job import (
     NEVER,
     NOW,
@@ -20,6 +22,11 @@ from treadle.domain.job import (
 from treadle.domain.outcome import Change, Failed, Interrupted, Lost, Parked, Snoozed, Succeeded
 from treadle.domain.retry import Rng, delay_ms
 from treadle.domain.state import Event, Reason, State
+
+# What nearly all attempts need: on Python 3.11 looking a member up costs as much as making a struct.
+_SUCCEED: Final = Event.SUCCEED
+_SUCCEED_NAME: Final = Event.SUCCEED.value
+_SUCCEEDED: Final = State.SUCCEEDED
 
 MOST_DEATHS = 3
 """A job whose process died this often, the last time alone, is quarantined."""
@@ -65,12 +72,20 @@ def succeed(record: Record, outcome: Succeeded, policy: Policy, now: int) -> Cha
         queue=record.job.queue,
         id=record.job.id,
         fence=head.fence,
-        event=Event.SUCCEED,
-        state=State.SUCCEEDED,
+        event=_SUCCEED,
+        state=_SUCCEEDED,
         due=_kept(policy.retention_ms),
         attempt=head.attempt,
         deaths=head.deaths,
-        history=row(record, Event.SUCCEED, now, ran_ms=outcome.ran_ms),
+        history=HistoryRow(
+            event=_SUCCEED_NAME,
+            fence=head.fence,
+            attempt=head.attempt,
+            at=now,
+            claimed=head.claimed,
+            ran_ms=outcome.ran_ms,
+            session=head.session,
+        ),
         result=outcome.result,
         follow_ups=outcome.follow_ups,
     )
@@ -230,7 +245,7 @@ def _verdict(record: Record, failure: Failed, policy: Policy) -> Reason | None:
 
 
 def _worth_retrying(failure: Failed, policy: Policy) -> bool:
-    if failure.retry_after is not None:
+    if failure.again or failure.retry_after is not None:
         return True  # the handler asked for it itself; lists of exceptions do not matter
     if any(kind in policy.give_up_on for kind in failure.kinds):
         return False

@@ -16,8 +16,12 @@ from treadle.domain.state import FINAL, State
 _BLOCKED: Final = State.BLOCKED
 _RUNNING: Final = State.RUNNING
 
-BLOCKED_LOOK_MS = 1_000
-"""A job blocked on a concurrency key is looked at again after this time, at the latest."""
+_LOOK_FIRST_MS, _LOOK_MOST_MS = 1_000, 60_000
+
+
+def next_look_ms(look_ms: int) -> int:
+    """Return how long to wait for the next look at a blocked job: 1 s, doubling to 60 s."""
+    return min(max(look_ms * 2, _LOOK_FIRST_MS), _LOOK_MOST_MS)
 
 
 def instant(due: Due, now: int, current: int = 0) -> int:
@@ -38,10 +42,14 @@ def first(job: Job, now: int) -> Head:
 
     A blocked job is due for a look at once; its own delay counts from the look that frees it.
     """
-    expires = 0 if job.expires is None else instant(job.expires, now)
+    expires = _expiry(job, now)
     if job.after:
         return Head(state=State.BLOCKED, fence=1, due=now, expires=expires)
     return Head(state=State.WAITING, fence=1, due=instant(job.due, now), expires=expires)
+
+
+def _expiry(job: Job, now: int) -> int:
+    return 0 if job.expires is None else instant(job.expires, now)
 
 
 def claimed(head: Head, session: str, now: int) -> Head:
@@ -55,6 +63,7 @@ def claimed(head: Head, session: str, now: int) -> Head:
         stalls=head.stalls,
         parked=head.parked,
         delay_ms=head.delay_ms,
+        look_ms=head.look_ms,
         expires=head.expires,
         reason=head.reason,
         claimed=now,
@@ -63,16 +72,22 @@ def claimed(head: Head, session: str, now: int) -> Head:
 
 
 def blocked_on(head: Head, key: str, now: int) -> Head:
-    """Return the head of a waiting job that met a full concurrency key while being claimed."""
+    """Return the head of a waiting job that met a full concurrency key while being claimed.
+
+    Each time that it meets one again, the next look comes twice as late; a slot that is freed
+    lets it in at once all the same.
+    """
+    look_ms = next_look_ms(head.look_ms)
     return Head(
         state=State.BLOCKED,
         fence=head.fence + 1,
-        due=now + BLOCKED_LOOK_MS,
+        due=now + look_ms,
         attempt=head.attempt,
         deaths=head.deaths,
         stalls=head.stalls,
         parked=head.parked,
         delay_ms=head.delay_ms,
+        look_ms=look_ms,
         expires=head.expires,
         reason=head.reason,
         claimed=head.claimed,
@@ -92,6 +107,7 @@ def unblocked(head: Head, now: int) -> Head:
         stalls=head.stalls,
         parked=head.parked,
         delay_ms=head.delay_ms,
+        look_ms=head.look_ms,
         expires=head.expires,
         reason=head.reason,
         claimed=head.claimed,
@@ -111,13 +127,20 @@ def replaced(head: Head, change: Change, now: int) -> Head:
         stalls=change.stalls,
         parked=change.parked,
         delay_ms=change.delay_ms,
-        expires=0 if change.fresh else head.expires,
+        look_ms=change.look_ms,
+        expires=_expiry_after(head, change, now),
         reason=change.reason,
         claimed=head.claimed,
         finished=now if change.state in FINAL else 0,
         session=head.session,
         blocked_on=head.blocked_on if change.state is _BLOCKED else "",
     )
+
+
+def _expiry_after(head: Head, change: Change, now: int) -> int:
+    if change.job is not None:
+        return _expiry(change.job, now)
+    return 0 if change.fresh else head.expires
 
 
 def accepts(head: Head, write: Write) -> bool:

@@ -126,7 +126,9 @@ class Head(Struct, frozen=True, gc=False, kw_only=True):
     parked: int = 0
     """When it was first parked since it last ran; 0 = not parked."""
     delay_ms: int = 0
-    """The delay chosen last: of the last retry, or of the last look at a blocked job."""
+    """The delay of the last retry, which decorrelated jitter looks at."""
+    look_ms: int = 0
+    """The delay before the last look at it while it was blocked; the next one is twice that."""
     expires: int = 0
     cancel: bool = False
     """A cancel was requested while it runs."""

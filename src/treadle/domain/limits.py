@@ -31,6 +31,8 @@ NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 """Queue and type names."""
 JOB_ID: Final = re.compile(r"[A-Za-z0-9_.:/\-]{1,128}")
 
+_GAP: Final = "\n[... shortened ...]\n"
+
 RESULT_TOO_LARGE: Final = b'{"treadle":"result_too_large"}'
 RESULT_UNSERIALISABLE: Final = b'{"treadle":"result_unserialisable"}'
 
@@ -73,11 +75,22 @@ def clip(text: str, most: int = ERROR_CHARS) -> str:
     """Shorten a text to at most `most` characters; the middle goes, both ends stay."""
     if len(text) <= most:
         return text
-    gap = "\n[... shortened ...]\n"
-    if most < len(gap):
+    if most < len(_GAP) + 2:
         return text[:most]
-    half = (most - len(gap)) // 2
-    return text[:half] + gap + text[len(text) - half :]
+    half = (most - len(_GAP)) // 2
+    return text[:half] + _GAP + text[len(text) - half :]
+
+
+def clip_bytes(text: str, most: int) -> str:
+    """Shorten a text to at most `most` bytes of UTF-8, as `clip` does; no character is halved."""
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) <= most:
+        return text
+    if most < len(_GAP) + 2:
+        return data[:most].decode("utf-8", "ignore")
+    half = (most - len(_GAP)) // 2
+    first, last = data[:half], data[len(data) - half :]
+    return first.decode("utf-8", "ignore") + _GAP + last.decode("utf-8", "ignore")
 
 
 class Budget(Struct, frozen=True):
@@ -108,10 +121,16 @@ def trim(change: Change, budget: Budget) -> Change:
 
 def _error_size(change: Change) -> int:
     error = change.history.error if change.history is not None else None
-    return 0 if error is None else len(error.message) + len(error.traceback)
+    return 0 if error is None else _bytes(error.message) + _bytes(error.traceback)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _shortened(error: ErrorInfo, room: int) -> ErrorInfo:
     return structs.replace(
-        error, message=clip(error.message, room // 4), traceback=clip(error.traceback, room // 2)
+        error,
+        message=clip_bytes(error.message, room // 4),
+        traceback=clip_bytes(error.traceback, room // 2),
     )

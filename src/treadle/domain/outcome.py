@@ -27,11 +27,14 @@ class Failed(Struct, frozen=True, gc=False, kw_only=True):
 
     `kinds` names the exception's class and its bases, qualified, most derived first.
     `retry_after` is the handler's own wish; `give_up` ends the job without another attempt.
+    `again`, and any `retry_after`, say that the handler asked for another attempt itself, so that
+    the policy's lists of exceptions do not count.
     """
 
     error: ErrorInfo
     kinds: tuple[str, ...] = ()
     retry_after: After | At | None = None
+    again: bool = False
     give_up: bool = False
     reason: Reason = Reason.EXHAUSTED
     """The word under which the job is listed if this was its last attempt."""
@@ -142,8 +145,9 @@ class Change(Struct, frozen=True, gc=False, kw_only=True):
     """Replace the head of (queue, id) if its fence is `fence`.
 
     The broker adds 1 to the fence, clears the cancel flag, sets `finished` if `state` is final,
-    keeps `claimed` and `session` as memory of who ran it, and leaves `expires` unless
-    `fresh` is set. A change whose state is not final is refused while a cancel request stands.
+    keeps `claimed` and `session` as memory of who ran it. `expires` is cleared if `fresh` is set,
+    that of a new body if there is one, and left otherwise. A change whose state is not final is
+    refused while a cancel request stands.
     """
 
     queue: str
@@ -157,6 +161,7 @@ class Change(Struct, frozen=True, gc=False, kw_only=True):
     stalls: int = 0
     parked: int = 0
     delay_ms: int = 0
+    look_ms: int = 0
     reason: str = ""
     history: HistoryRow | None = None
     result: bytes | None = None

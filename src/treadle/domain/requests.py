@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from treadle.domain.endings import end_cancelled, row
+from treadle.domain.head import next_look_ms
 from treadle.domain.job import NOW, After, Policy, Record, Ref
 from treadle.domain.outcome import CancelRequest, Change, LookedAt, RescheduleAsked, Write
 from treadle.domain.state import Event, Reason, State
-
-_LOOK_FIRST_MS, _LOOK_MOST_MS = 1_000, 60_000
 
 
 def cancel_asked(record: Record, policy: Policy, now: int, by: str) -> Write:
@@ -30,19 +29,21 @@ def look(record: Record, seen: LookedAt, policy: Policy, now: int) -> Change:
             continue
         pending.append(ref)
     head = record.head
-    delay = min(max(head.delay_ms * 2, _LOOK_FIRST_MS), _LOOK_MOST_MS) if pending else 0
+    look_ms = next_look_ms(head.look_ms)
     return Change(
         queue=record.job.queue,
         id=record.job.id,
         fence=head.fence,
         event=Event.BLOCK if pending else Event.UNBLOCK,
         state=State.BLOCKED if pending else State.WAITING,
-        due=After(delay) if pending else record.job.due if seen.parents else NOW,
+        due=After(look_ms) if pending else record.job.due if seen.parents else NOW,
         attempt=head.attempt,
         deaths=head.deaths,
         stalls=head.stalls,
         parked=head.parked,
-        delay_ms=delay,
+        delay_ms=head.delay_ms,
+        # One that waits for a slot goes on doubling if it meets a full key again.
+        look_ms=look_ms if pending else 0 if seen.parents else head.look_ms,
         edges=tuple(pending) if seen.parents else None,
     )
 

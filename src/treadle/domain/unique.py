@@ -8,11 +8,13 @@ holder's state when somebody else asks for it, so no write is needed to release 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Final
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from treadle.domain.state import FINAL, State
+
+KEY_BYTES: Final = 256
 
 
 class Scope(StrEnum):
@@ -35,12 +37,24 @@ class OnConflict(StrEnum):
 
 
 class Unique(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A unique key of a job: any text up to 256 bytes, counted per queue."""
+    """A unique key of a job: any text up to 256 bytes, counted per queue.
 
-    key: Annotated[str, Meta(min_length=1, max_length=256)]
+    Raises:
+        ValueError: if the key is empty, longer, or holds a lone surrogate, which is no text.
+    """
+
+    key: str
     scope: Scope = Scope.FINAL
     period_ms: int = 0
     on_conflict: OnConflict = OnConflict.EXISTING
+
+    def __post_init__(self) -> None:
+        try:
+            size = len(self.key.encode())
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a unique key is text: {self.key!r} is none") from error
+        if not 0 < size <= KEY_BYTES:
+            raise ValueError(f"a unique key has 1 to {KEY_BYTES} bytes, not {size}")
 
 
 def _mask(states: frozenset[State]) -> int:

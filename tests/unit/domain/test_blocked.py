@@ -28,8 +28,9 @@ def test_looks_come_after_one_second_doubling_to_sixty() -> None:
 
     for _ in range(8):
         change = change_of(record, LookedAt(parents=((ONE, State.RUNNING),)))
-        waits.append(change.delay_ms)
-        record = make_record(State.BLOCKED, job=CHILD, delay_ms=change.delay_ms)
+        waits.append(change.look_ms)
+        assert change.due == After(change.look_ms)
+        record = make_record(State.BLOCKED, job=CHILD, look_ms=change.look_ms)
 
     assert waits == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]
 

@@ -71,6 +71,26 @@ def test_the_handlers_own_delay_replaces_that_of_the_policy(wish: After | At) ->
     assert (change.state, change.due) == (State.WAITING, wish)
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(retry=PLAIN, give_up_on=("builtins.Exception",)),
+        Policy(retry=PLAIN, retry_on=("builtins.OSError",)),
+        Policy(retry=PLAIN, retry_on=("builtins.OSError",), give_up_on=("builtins.ValueError",)),
+    ],
+)
+def test_a_retry_that_the_handler_asks_for_wins_over_both_lists(policy: Policy) -> None:
+    change = change_of(make_record(), make_failure(again=True), policy)
+
+    assert (change.state, change.due) == (State.WAITING, After(1_000))
+
+
+def test_a_retry_that_the_handler_asks_for_needs_an_attempt_that_is_left() -> None:
+    change = change_of(make_record(attempt=4), make_failure(again=True), Policy(max_attempts=4))
+
+    assert (change.state, change.reason) == (State.DEAD, "exhausted")
+
+
 def test_the_handlers_own_delay_leaves_the_delay_kept_before() -> None:
     change = change_of(make_record(delay_ms=80), make_failure(retry_after=After(7)))
 

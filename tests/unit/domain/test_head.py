@@ -11,6 +11,7 @@ from treadle.domain.outcome import (
     CancelRequest,
     Change,
     Interrupted,
+    LookedAt,
     Removal,
     RescheduleAsked,
     RetryAsked,
@@ -26,6 +27,7 @@ FULL = make_head(
     stalls=3,
     parked=NOW - 5,
     delay_ms=4_000,
+    look_ms=500,
     expires=LATER,
     reason="unknown_type",
     claimed=NOW - 900,
@@ -76,7 +78,7 @@ def test_a_claim_counts_attempt_and_fence_and_names_its_session() -> None:
 def test_a_claim_keeps_what_is_known_of_the_job() -> None:
     head = heads.claimed(FULL, "worker-2", NOW)
 
-    for name in ("deaths", "stalls", "parked", "delay_ms", "expires", "reason"):
+    for name in ("deaths", "stalls", "parked", "delay_ms", "look_ms", "expires", "reason"):
         assert getattr(head, name) == getattr(FULL, name), name
 
 
@@ -127,6 +129,39 @@ def test_the_expiry_outlives_every_change_but_a_new_run() -> None:
     fresh = heads.replaced(dead.head, change_of(dead, RetryAsked()), NOW)
 
     assert (moved.expires, fresh.expires) == (LATER, 0)
+
+
+@pytest.mark.parametrize(("expires", "instant"), [(After(500), NOW + 500), (At(77), 77), (None, 0)])
+def test_the_expiry_follows_a_new_body(expires: After | At | None, instant: int) -> None:
+    waiting = make_record(State.WAITING, expires=LATER)
+    asked = RescheduleAsked(due=After(1), job=make_job(expires=expires))
+
+    assert heads.replaced(waiting.head, change_of(waiting, asked), NOW).expires == instant
+
+
+def test_a_full_concurrency_key_doubles_the_wait_for_the_next_look() -> None:
+    head = make_head(State.WAITING, delay_ms=4_000)
+    waits: list[int] = []
+
+    for _ in range(8):
+        head = heads.blocked_on(head, "tenant-1", NOW)
+        waits.append(head.due - NOW)
+        record = make_record(State.BLOCKED, blocked_on="tenant-1", look_ms=head.look_ms)
+        head = heads.replaced(head, change_of(record, LookedAt()), NOW)
+
+    assert waits == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]
+
+
+def test_a_look_leaves_the_delay_of_the_last_retry() -> None:
+    record = make_record(State.BLOCKED, blocked_on="tenant-1", delay_ms=4_000)
+
+    assert change_of(record, LookedAt()).delay_ms == 4_000
+
+
+def test_what_happens_to_a_job_that_ran_makes_the_next_look_soon_again() -> None:
+    record = make_record(look_ms=32_000)
+
+    assert heads.replaced(record.head, change_of(record, make_failure()), NOW).look_ms == 0
 
 
 def test_a_kept_due_stays_where_it_was() -> None:

@@ -17,6 +17,7 @@ from treadle.domain.limits import (
     TooDeep,
     check_depth,
     clip,
+    clip_bytes,
     trim,
 )
 from treadle.domain.outcome import Succeeded
@@ -99,6 +100,37 @@ def test_an_error_that_does_not_fit_is_shortened() -> None:
     assert trimmed.history.error is not None
     assert "shortened" in trimmed.history.error.traceback
     assert len(trimmed.history.error.message) + len(trimmed.history.error.traceback) <= 10_000
+
+
+@pytest.mark.promise(12)
+@pytest.mark.parametrize("sign", ["\u00e4", "\u20ac", "\U0001f600"])
+def test_an_error_is_counted_in_bytes(sign: str) -> None:
+    error = ErrorInfo(type="E", message=sign * 3_000, traceback=sign * 4_000)
+
+    trimmed = trim(change_of(make_record(), make_failure(error=error)), BUDGET)
+
+    assert trimmed.history is not None
+    kept = trimmed.history.error
+    assert kept is not None
+    assert len(kept.message.encode()) + len(kept.traceback.encode()) <= 10_000
+    assert kept.message.startswith(sign)
+    assert kept.message.endswith(sign)
+
+
+def test_a_long_text_loses_no_half_of_a_character() -> None:
+    text = clip_bytes("\u20ac" * 100, 61)
+
+    assert len(text.encode()) <= 61
+    assert set(text) - set("\n[... shortened ...]\n") == {"\u20ac"}
+
+
+@pytest.mark.parametrize("most", range(40))
+def test_a_text_shortened_by_bytes_is_never_longer_than_asked(most: int) -> None:
+    assert len(clip_bytes("\u00e4" * 200, most).encode()) <= most
+
+
+def test_what_is_no_text_is_counted_and_shortened_all_the_same() -> None:
+    assert len(clip_bytes("\ud800" * 100, 60).encode()) <= 60
 
 
 @pytest.mark.parametrize("note", [RESULT_TOO_LARGE, RESULT_UNSERIALISABLE])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.support.factories import NOW
 from treadle.domain.state import State
 from treadle.domain.unique import Scope, Unique, held_until, holding_states, holds
+
+FITTING = ["k", "k" * 256, "\u00e4" * 128, "\U0001f600" * 64]
+UNFIT = ["", "k" * 257, "\u00e4" * 129, "\U0001f600" * 65, "a\ud800"]
 
 WAITING = {State.WAITING, State.BLOCKED}
 NOT_FINAL = WAITING | {State.RUNNING}
@@ -44,3 +48,19 @@ def test_a_key_whose_job_is_gone_no_longer_holds(scope: Scope) -> None:
 @pytest.mark.parametrize("scope", [Scope.WAITING, Scope.FINAL])
 def test_only_a_period_has_an_end(scope: Scope) -> None:
     assert held_until(Unique(key="k", scope=scope, period_ms=1_000), NOW) == 0
+
+
+@pytest.mark.parametrize("key", FITTING)
+def test_a_key_may_have_256_bytes(key: str) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(Unique(key=key)), type=Unique).key == key
+
+
+@pytest.mark.parametrize("key", UNFIT)
+def test_a_key_that_is_empty_or_longer_or_no_text_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        Unique(key=key)
+
+
+def test_a_stored_key_that_is_too_long_is_refused_too() -> None:
+    with pytest.raises(msgspec.ValidationError, match="256 bytes"):
+        msgspec.json.decode(msgspec.json.encode({"key": "\u00e4" * 129}), type=Unique)

@@ -217,6 +217,10 @@ class MemoryBroker(BrokerBase):
             warnings=("jobs live in this process: they end with it, and no other sees them",),
         )
 
+    async def erase(self) -> None:
+        await checkpoint()
+        self._store.erase()
+
 
 def _store(url: BrokerUrl, clock: Clock, max_record: int) -> Store:
     """Return a store of its own, or the one of that name in this process."""

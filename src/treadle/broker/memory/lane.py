@@ -9,6 +9,7 @@ What is worth nothing any more is skipped when met, and swept out when it piles 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
 from msgspec import Struct
@@ -72,8 +73,11 @@ class Timeline:
         heappush(self.heap, (head.due, row.seq, head.fence, row))
         self._room -= 1
         if not self._room:
-            self.heap[:] = [found for found in self.heap if is_current(found)]
-            heapify(self.heap)
+            # Not `is_current`: every row that is stored is looked at here about once.
+            kept = [found for found in self.heap if found[3].head.fence == found[2]]
+            if len(kept) < len(self.heap):
+                self.heap = kept
+                heapify(kept)
             self._room = max(len(self.heap), _SWEEP_FROM)
 
     def pop(self, now: int) -> Row | None:
@@ -97,6 +101,32 @@ class Timeline:
     def has_due(self, now: int) -> bool:
         """Tell whether `pop` is worth a call."""
         return bool(self.heap) and self.heap[0][0] <= now
+
+
+def _dues(ready: Iterable[Entry]) -> Iterator[int]:
+    """Yield the due times of the rows that stand first, and that of the next one."""
+    for found in ready:
+        if is_current(found):
+            yield found[3].head.due
+            if found[0]:
+                return
+
+
+def _first_few(heap: Sequence[Entry]) -> Iterator[int]:
+    """Yield the places of the current rows that no other current one is ordered before.
+
+    Those that stand first are told as well: what they are ordered by says nothing of their due time.
+    """
+    places = [0]
+    while places:
+        place = places.pop()
+        if place >= len(heap):
+            continue
+        if is_current(heap[place]):
+            yield place
+            if heap[place][0]:
+                continue
+        places += (2 * place + 1, 2 * place + 2)
 
 
 class Line:
@@ -125,6 +155,18 @@ class Line:
         if not self._room:
             self._sweep()
 
+    def put_many(self, found: Sequence[Entry]) -> None:
+        """Let rows, which are in order, stand in the line at their places."""
+        ready = self._ready
+        if ready and found[0] < ready[-1]:
+            for one in found:
+                self.put(one)
+            return
+        ready.extend(found)
+        self._room -= len(found)
+        if self._room <= 0:
+            self._sweep()
+
     def pop(self) -> Row | None:
         """Take out the first row; None if nobody stands here."""
         ready, strays = self._ready, self._strays
@@ -142,7 +184,8 @@ class Line:
             ready.popleft()
         while strays and not is_current(strays[0]):
             heappop(strays)
-        return min((line[0][3].head.due for line in (ready, strays) if line), default=None)
+        dues = [*_dues(ready), *(strays[n][3].head.due for n in _first_few(strays))]
+        return min(dues, default=None)
 
     def _sweep(self) -> None:
         self._ready = deque(found for found in self._ready if is_current(found))

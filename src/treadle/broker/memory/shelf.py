@@ -6,7 +6,7 @@ numbers of the drawers and the content of one or two of them, however many rows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -34,6 +34,16 @@ class Shelf(Generic[T]):
             self._drawers[seq >> _BITS][seq] = row
         except KeyError:
             self._drawers[seq >> _BITS] = {seq: row}
+
+    def add_many(self, first: int, rows: Sequence[T]) -> None:
+        """Put rows on the shelf under the numbers from `first` on."""
+        begin, end = first, first + len(rows)
+        while begin < end:
+            drawer = begin >> _BITS
+            until = min(end, (drawer + 1) << _BITS)
+            some = zip(range(begin, until), rows[begin - first : until - first], strict=True)
+            self._drawers.setdefault(drawer, {}).update(some)
+            begin = until
 
     def drop(self, seq: int) -> None:
         """Take a row off the shelf; its number is on it."""

@@ -224,6 +224,15 @@ class Store:
                 self._readers.add(bell)
             return events
 
+    def erase(self) -> None:
+        """Forget everything; those who wait are woken and find out."""
+        with self._lock:
+            sleepers = (self._table.claims, self._readers)
+            self._table = Table()
+            self._documents = Documents()
+            for each in sleepers:
+                each.wake_all()
+
     def _claim(self, session: str, queues: Sequence[str], limit: int, now: int) -> list[Record]:
         living = self._table.sessions.living(session, now)
         records = self._table.claim(living, queues, limit, now)

@@ -1,6 +1,6 @@
 """The rows of all queues, and every index that follows from their heads.
 
-Whatever moves a row goes through `insert`, `claim`, `move` or `remove`; no index is touched
+Whatever moves a row goes through `insert`, `claim`, `finish`, `move` or `remove`; no index is touched
 anywhere else. Nothing here locks: a table belongs to one store, which does.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import count, repeat
 from typing import Final
 
 from msgspec import structs
@@ -30,6 +31,8 @@ _RUNNING: Final = State.RUNNING
 _ENQUEUE: Final = Event.ENQUEUE.value
 _CLAIM: Final = Event.CLAIM.value
 _CLAIMED: Final = State.RUNNING.name.lower()
+_SUCCEED: Final = Event.SUCCEED.value
+_SUCCEEDED: Final = State.SUCCEEDED.name.lower()
 _NAMES = tuple(state.name.lower() for state in State)
 _EVENTS = {event: event.value for event in Event}
 
@@ -64,6 +67,8 @@ class Table:
     def insert(self, job: Job, head: Head, now: int) -> Row:
         """Store a job whose id and unique key are free."""
         lane = self.lanes.get(job.queue) or self.lane(job.queue)
+        if job.id in lane.remembered:
+            self._forget(now)  # and the key that its first job had taken
         seq = self._seq = self._seq + 1
         row = lane.rows[job.id] = Row(job, head, now, seq)
         lane.shelves[head.state].add(seq, row)
@@ -77,6 +82,42 @@ class Table:
             self.edges.look_when_due(row)
         self.log.lines.append((now, _ENQUEUE, job.queue, job.id, _NAMES[head.state]))
         return row
+
+    def insert_alike(self, jobs: Sequence[Job], head: Head, now: int) -> None:
+        """Store jobs of one queue and priority that are due now and wait for nothing else.
+
+        Their ids are free. One step for each index instead of one for each job.
+        """
+        name, priority = jobs[0].queue, jobs[0].priority
+        lane = self.lane(name)
+        first = self._seq + 1
+        self._seq += len(jobs)
+        rows = list(map(Row, jobs, repeat(head), repeat(now), count(first)))
+        ids = [job.id for job in jobs]
+        lane.rows.update(zip(ids, rows, strict=True))
+        lane.shelves[head.state].add_many(first, rows)
+        lane.lines[priority].put_many(
+            list(zip(repeat(head.due), count(first), repeat(head.fence), rows))
+        )
+        if self.claims.bells and not lane.paused:
+            self.claims.wake(name)
+        state = _NAMES[head.state]
+        self.log.lines.extend(zip(repeat(now), repeat(_ENQUEUE), repeat(name), ids, repeat(state)))
+
+    def finish(self, lane: Lane, row: Row, head: Head, now: int) -> None:
+        """Do what `move` does for a running row that succeeded: nearly all moves, at half the cost."""
+        job, seq = row.job, row.seq
+        self.sessions.release(row)
+        _, _, running, succeeded, _, _ = lane.shelves
+        running.drop(seq)
+        row.head = head
+        succeeded.add(seq, row)
+        if head.due < NEVER:
+            self._finals.push(row)
+        self.log.lines.append((now, _SUCCEED, lane.name, job.id, _SUCCEEDED))
+        if job.key:
+            self.slots.give(job.key)
+            self.let_in(job.key, 1, now)
 
     def move(self, row: Row, head: Head, event: Event, now: int, *, first: bool = False) -> None:
         """Replace a head and put the row where it now belongs."""

@@ -26,12 +26,19 @@ from treadle.domain.state import FINAL, Event, State
 
 _STORED: Final = Applied(fence=1)
 _BLOCKED: Final = State.BLOCKED
+_SUCCEEDED: Final = State.SUCCEEDED
+_SUCCEED: Final = Event.SUCCEED
+_MANY: Final = 8
+"""From so many on it pays to look whether jobs can be stored together."""
 
 
 def store(
     table: Table, jobs: Sequence[Job], now: int, most_bytes: int
 ) -> list[Applied | Duplicate | Refused]:
     """Store each job once, or say why not."""
+    if len(jobs) >= _MANY and _are_alike(table, jobs, most_bytes):
+        table.insert_alike(jobs, first(jobs[0], now), now)
+        return [_STORED] * len(jobs)
     shared: Head | None = None  # jobs that are simply due now begin with equal heads
     results: list[Applied | Duplicate | Refused] = []
     for job in jobs:
@@ -46,6 +53,31 @@ def store(
         table.insert(job, head, now)
         results.append(_STORED)
     return results
+
+
+def _are_alike(table: Table, jobs: Sequence[Job], most_bytes: int) -> bool:
+    """Tell whether nothing can be said against any of these jobs, and all go to the same place."""
+    name, priority = jobs[0].queue, jobs[0].priority
+    for job in jobs:
+        if (
+            job.queue != name
+            or job.priority is not priority
+            or job.due is not NOW
+            or job.expires is not None
+            or job.unique is not None
+            or job.after
+            or len(job.payload) > most_bytes
+        ):
+            return False
+    ids = {job.id for job in jobs}
+    if len(ids) < len(jobs):
+        return False
+    lane = table.lanes.get(name)
+    return lane is None or (
+        lane.limit is None
+        and lane.rows.keys().isdisjoint(ids)
+        and lane.remembered.keys().isdisjoint(ids)
+    )
 
 
 def _objection(table: Table, job: Job, now: int, most_bytes: int) -> Duplicate | Refused | None:
@@ -82,12 +114,13 @@ def _objection(table: Table, job: Job, now: int, most_bytes: int) -> Duplicate |
 
 def apply(table: Table, write: Write, now: int) -> Applied | Conflict | Duplicate:
     """Apply a write whose fence matches; answer another one with what stands."""
-    row = table.row(write.queue, write.id)
-    if row is None or not accepts(row.head, write):
+    lane = table.lanes.get(write.queue)
+    row = None if lane is None else lane.rows.get(write.id)
+    if lane is None or row is None or not accepts(row.head, write):
         return Conflict(record=_record(table, Ref(write.queue, write.id), now))
     match write:
         case Change():
-            return _change(table, row, write, now)
+            return _change(table, lane, row, write, now)
         case CancelRequest():
             row.head = structs.replace(row.head, cancel=True)
             table.write_down(row, Event.REQUEST_CANCEL, now)
@@ -101,7 +134,7 @@ def apply(table: Table, write: Write, now: int) -> Applied | Conflict | Duplicat
             assert_never(write)
 
 
-def _change(table: Table, row: Row, change: Change, now: int) -> Applied | Duplicate:
+def _change(table: Table, lane: Lane, row: Row, change: Change, now: int) -> Applied | Duplicate:
     if change.fresh or change.job is not None:
         holder = _take_body_and_key(table, row, change, now)
         if holder is not None:
@@ -116,7 +149,10 @@ def _change(table: Table, row: Row, change: Change, now: int) -> Applied | Dupli
     if head.state is _BLOCKED and any(_is_final(table, ref) for ref in row.edges):
         # It ended while the decision was made; nobody else would look again before `due`.
         head = structs.replace(head, due=now)
-    table.move(row, head, change.event, now)
+    if head.state is _SUCCEEDED and change.event is _SUCCEED:
+        table.finish(lane, row, head, now)
+    else:
+        table.move(row, head, change.event, now)
     for job in change.follow_ups:
         known = _record(table, Ref(job.queue, job.id), now)
         if known is None and table.key_holder(job, now) is None:

@@ -21,6 +21,7 @@ from treadle.broker.sqlite import (
 )
 from treadle.broker.sqlite.connection import Connection
 from treadle.broker.sqlite.describe import describe
+from treadle.broker.sqlite.erase import erase_files
 from treadle.broker.sqlite.history import standing
 from treadle.broker.sqlite.location import locate
 from treadle.broker.sqlite.operations import Enqueue
@@ -63,7 +64,7 @@ from treadle.broker.values import (
 )
 from treadle.domain.job import Job, Record, Ref
 from treadle.domain.outcome import Write
-from treadle.errors import SessionEnded
+from treadle.errors import BrokerUnavailable, SessionEnded
 
 T = TypeVar("T")
 _PUSH = frozenset({Capability.PUSH}) if HAS_SOCKETS else frozenset[Capability]()
@@ -275,10 +276,18 @@ class SqliteBroker(BrokerBase):
     async def describe(self) -> Description:
         return await self._writer.outside(partial(describe, location=self._location))
 
+    async def erase(self) -> None:
+        await self.disconnect()
+        await erase_files(self._location)
+
     async def _read(self, work: Callable[[Connection], T]) -> T:
         if not self._is_connected:
             await self.connect()
-        return await self._reader.read(work)
+        try:
+            return await self._reader.read(work)
+        except BrokerUnavailable:
+            self._is_connected = False  # the file may be gone: the next call makes it ready again
+            raise
 
     def _tell_others(self, effects: Effects) -> None:
         """Wake the waiting brokers of all processes (in the writer's thread)."""

@@ -18,18 +18,18 @@ from treadle.broker.sqlite.rows import (
     STATE,
     decode_more,
     mend,
+    put_aside,
     record,
     shown_due,
 )
 from treadle.broker.sqlite.slots import Slots
 from treadle.broker.sqlite.statements import load
 from treadle.broker.sqlite.transaction import Transaction
-from treadle.domain.head import BLOCKED_LOOK_MS
 from treadle.domain.job import Fault, FaultCode, Head, Record
 from treadle.domain.state import Event, State
 
 _SQL = load("claims")
-_SEQ, _ID, _PRIO, _DUE, _KEY = 0, 1, 2, 3, 11
+_SEQ, _ID, _PRIO, _DUE, _MORE, _KEY = 0, 1, 2, 3, 8, 11
 """Columns of `candidates`: fewer than those of a whole row, since most claims read a hundred of them."""
 _place = itemgetter(_PRIO, _DUE, _SEQ)
 _MOST_PARKED = 2_000
@@ -141,6 +141,7 @@ def _running(tx: Transaction, name: str, session: str, row: Row) -> Record | Non
             stalls=more.stalls,
             parked=more.parked,
             delay_ms=more.delay_ms,
+            look_ms=more.look_ms,
             expires=expires + 0,
             reason=more.reason,
             claimed=tx.now,
@@ -174,8 +175,14 @@ def _start_mended(tx: Transaction, session: int, seq: int) -> Record:
 
 def _park(tx: Transaction, name: str, queue: int, rows: Sequence[Row]) -> int:
     """Let waiting rows wait for their concurrency key instead."""
-    look = tx.now + BLOCKED_LOOK_MS
-    tx.many(_SQL["park"], [(look, row[_SEQ]) for row in rows])
+    looks = [put_aside(row[_MORE]) for row in rows]
+    tx.many(
+        _SQL["park"],
+        [
+            (tx.now + look_ms, more, row[_SEQ])
+            for row, (look_ms, more) in zip(rows, looks, strict=True)
+        ],
+    )
     tally = tx.tally(queue)
     tally[State.WAITING] -= len(rows)
     tally[State.BLOCKED] += len(rows)

@@ -15,6 +15,7 @@ sentence that says so (see `forks`).
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -24,8 +25,8 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from treadle.broker.loop import LoopHandle
+from treadle.broker.sleeper import Sleeper
 from treadle.broker.sqlite import forks
-from treadle.broker.sqlite.sleeper import Sleeper
 from treadle.errors import BrokerUnavailable
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ Inbox = SimpleQueue[list[Ask[Any]] | None]
 """Portions of questions; None = the end."""
 
 
-class Desk:
+class Desk(ABC):
     """The thread and its inbox. Subclasses answer, in `serve`, and let go in `release`."""
 
     def __init__(self, name: str) -> None:
@@ -119,16 +120,16 @@ class Desk:
         """Tell whether this process was forked from the one that opened the desk."""
         return self._pid != os.getpid()
 
+    @abstractmethod
     def serve(self, asks: Sequence[Ask[Any]]) -> Callable[[], object] | None:
         """Answer all questions; return what the loop shall call as well. Never raises."""
-        raise NotImplementedError
 
-    def afterwards(self) -> None:
+    def afterwards(self) -> None:  # noqa: B027 - there need not be anything
         """Do what can wait until the answers are on their way."""
 
+    @abstractmethod
     def release(self) -> None:
         """Close what is open, before the thread ends and before a fork; `gate` is held."""
-        raise NotImplementedError
 
     def fail_all(self, begun: Sequence[Ask[Any]], error: BrokerUnavailable) -> None:
         """Fail questions that lie too long, and those in the inbox; from another thread."""

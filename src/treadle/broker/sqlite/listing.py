@@ -6,13 +6,11 @@ are merged. Counts tell which streams have anything in them.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from heapq import merge
 from operator import itemgetter
 
-import msgspec
-
+from treadle.broker.listing import STORED, cursor_at, failed_with, matches, place_of
 from treadle.broker.sqlite.connection import Connection, Row
 from treadle.broker.sqlite.history import read
 from treadle.broker.sqlite.rows import SEQ, record
@@ -20,21 +18,10 @@ from treadle.broker.sqlite.statements import load
 from treadle.broker.values import Filter, Order, Page
 from treadle.domain.job import Record
 from treadle.domain.limits import FIND_EXAMINED
-from treadle.domain.state import Shown, State, shown
-from treadle.errors import ConfigurationError
+from treadle.domain.state import State
 
 _SQL = load("listing")
 _READ_AHEAD = 64
-_STORED = {
-    Shown.SCHEDULED: State.WAITING,
-    Shown.QUEUED: State.WAITING,
-    Shown.RETRYING: State.WAITING,
-    Shown.BLOCKED: State.BLOCKED,
-    Shown.RUNNING: State.RUNNING,
-    Shown.SUCCEEDED: State.SUCCEEDED,
-    Shown.DEAD: State.DEAD,
-    Shown.CANCELLED: State.CANCELLED,
-}
 
 
 def page(
@@ -45,14 +32,16 @@ def page(
     Raises:
         ConfigurationError: if the cursor is not one of this listing.
     """
-    after = None if cursor is None else _place(cursor, filter, order)
+    after = None if cursor is None else place_of(cursor, filter, order)
     found: list[Record] = []
     for examined, row in enumerate(_walk(connection, filter, order, after)):
         if len(found) == limit or examined == FIND_EXAMINED:
-            return Page(now=now, records=tuple(found), cursor=_cursor(after, filter, order))
+            return Page(now=now, records=tuple(found), cursor=cursor_at(after, filter, order))
         after = row[SEQ]
         candidate = record(connection, row)
-        if _matches(connection, row, candidate, filter, now):
+        if matches(candidate.job, candidate.head, candidate.created, filter, now) and (
+            not filter.error or _failed_with(connection, row, filter.error)
+        ):
             found.append(candidate)
     return Page(now=now, records=tuple(found))
 
@@ -73,7 +62,7 @@ def _walk(connection: Connection, filter: Filter, order: Order, after: int | Non
 
 def _shelves(connection: Connection, filter: Filter) -> list[tuple[int, State]]:
     """Return the queues and states that may hold what is looked for."""
-    states = tuple(State) if filter.state is None else (_STORED[filter.state],)
+    states = tuple(State) if filter.state is None else (STORED[filter.state],)
     return [
         (number, state)
         for number, name, *counts in connection.rows(_SQL["shelves"])
@@ -98,43 +87,6 @@ def _stream(connection: Connection, sql: str, parameters: dict[str, int]) -> Ite
         parameters = {**parameters, "after": rows[-1][SEQ]}
 
 
-def _matches(connection: Connection, row: Row, found: Record, filter: Filter, now: int) -> bool:
-    job, head = found.job, found.head
-    if filter.state is not None and filter.state is not shown(
-        head.state, due=head.due, attempt=head.attempt, now=now
-    ):
-        return False
-    if filter.type not in (None, "", job.type) or filter.reason not in (None, "", head.reason):
-        return False
-    if filter.since is not None and found.created < filter.since:
-        return False
-    if filter.until is not None and found.created >= filter.until:
-        return False
-    if filter.text:
-        key = "" if job.unique is None else job.unique.key
-        if not any(filter.text in text for text in (job.id, job.type, key, head.reason)):
-            return False
-    return not filter.error or _failed_with(connection, row, filter.error)
-
-
 def _failed_with(connection: Connection, row: Row, text: str) -> bool:
     whole = connection.one(_SQL["whole"], (row[SEQ],))
-    history = () if whole is None else read(connection, whole)
-    errors = (line.error for line in reversed(history) if line.error is not None)
-    last = next(errors, None)
-    return last is not None and (text in last.type or text in last.message)
-
-
-def _mark(filter: Filter, order: Order) -> str:
-    return f"{zlib.crc32(msgspec.json.encode((filter, order))):x}"
-
-
-def _cursor(seq: int | None, filter: Filter, order: Order) -> str:
-    return f"{seq}-{_mark(filter, order)}"
-
-
-def _place(cursor: str, filter: Filter, order: Order) -> int:
-    seq, _, mark = cursor.partition("-")
-    if mark != _mark(filter, order) or not (seq.isascii() and seq.isdecimal()) or len(seq) > 18:
-        raise ConfigurationError(f"{cursor!r} is no cursor of this listing: start without one")
-    return int(seq)
+    return whole is not None and failed_with(read(connection, whole), text)

@@ -8,10 +8,14 @@ survive in every case.
 
 It must be a file of its own: opening and closing the database itself would drop the locks that
 SQLite holds on it in this process. Where there is no flock (Windows), SQLite's own locks remain.
+
+The lock file is removed only by who holds its lock (see `erase`). Who gets the lock of a file that has
+no name any more has locked nothing that others would meet, so that is an error.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -20,6 +24,13 @@ HAS_FLOCK = sys.platform != "win32"
 
 if sys.platform != "win32":
     import fcntl
+
+
+class StaleLock(OSError):
+    """The lock file was removed while it was open: the store was erased."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESTALE, "it was removed or replaced while it was open")
 
 
 class SideLock:
@@ -33,6 +44,7 @@ class SideLock:
         """Take the lock if it is free.
 
         Raises:
+            StaleLock: if the file was removed meanwhile; the next try makes a new one.
             OSError: if the file cannot be opened.
         """
         if sys.platform != "win32":
@@ -41,13 +53,20 @@ class SideLock:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
+            self._refuse_stale()
         return True
 
     def acquire(self) -> None:
-        """Wait for the lock, however long that takes."""
+        """Wait for the lock, however long that takes.
+
+        Raises:
+            StaleLock: if the file was removed meanwhile; the next try makes a new one.
+            OSError: if the file cannot be opened.
+        """
         if sys.platform != "win32":
             self._open()
             fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._refuse_stale()
 
     def release(self) -> None:
         """Let the next one write."""
@@ -63,3 +82,8 @@ class SideLock:
     def _open(self) -> None:
         if self._file < 0:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _refuse_stale(self) -> None:
+        if os.fstat(self._file).st_nlink == 0:
+            self.close()
+            raise StaleLock

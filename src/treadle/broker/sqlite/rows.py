@@ -10,9 +10,10 @@ from itertools import product
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from treadle.broker.sqlite.connection import Connection, Row
+from treadle.domain.head import next_look_ms
 from treadle.domain.job import Fault, FaultCode, Head, Job, Priority, Record
 from treadle.domain.limits import RAW_BYTES
 from treadle.domain.state import State
@@ -65,6 +66,7 @@ class More(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stalls: int = 0
     parked: int = 0
     delay_ms: int = 0
+    look_ms: int = 0
     reason: str = ""
 
 
@@ -80,9 +82,22 @@ def encode_more(head: Head) -> str | None:
         stalls=head.stalls,
         parked=head.parked,
         delay_ms=head.delay_ms,
+        look_ms=head.look_ms,
         reason=head.reason,
     )
     return None if more == NOTHING_MORE else _more_encoder.encode(more).decode()
+
+
+def put_aside(text: str | None) -> tuple[int, str | None]:
+    """Return how long a row that meets a full key waits for a look, and its new rare parts.
+
+    The same as domain.head.blocked_on; parts that make no sense stay, to be seen at a claim.
+    """
+    more = NOTHING_MORE if text is None else decode_more(text)
+    look_ms = next_look_ms(0 if more is None else more.look_ms)
+    if more is None:
+        return look_ms, text
+    return look_ms, _more_encoder.encode(structs.replace(more, look_ms=look_ms)).decode()
 
 
 def stored(instant: int) -> int:
@@ -132,6 +147,7 @@ def record(connection: Connection, row: Row) -> Record:
         stalls=more.stalls,
         parked=more.parked,
         delay_ms=more.delay_ms,
+        look_ms=more.look_ms,
         expires=expires,
         cancel=bool(cancel),
         reason=more.reason,

@@ -176,24 +176,26 @@ class Ringer:
     def __init__(self, location: Location) -> None:
         self._location = location
         self._socket: socket.socket | None = None
+        self._directory: str | None = None
 
     def ring(self, names: frozenset[str] | None, *, has_events: bool) -> None:
         """Send news about queues to who claims, and that there are events to who reads those."""
         if not HAS_SOCKETS or (names is not None and not names and not has_events):
             return
-        directory = wake_directory(self._location, create=False)
+        # Text instead of paths: an idle worker waits for this, and it costs a third (0.06 ms).
+        directory = self._directory or self._find()
         if directory is None:
             return
         try:
-            found = os.listdir(directory)  # noqa: PTH208 - strings are all that is needed
+            found = os.listdir(directory)  # noqa: PTH208
         except OSError:
             return
         message = _message(names)
         for name in found:
-            if name.endswith(EVENTS) if has_events else False:
-                self._send(directory / name, _EVERYBODY)
+            if name.endswith(EVENTS) and has_events:
+                self._send(f"{directory}/{name}", _EVERYBODY)
             elif name.endswith(CLAIMS) and message is not None:
-                self._send(directory / name, message)
+                self._send(f"{directory}/{name}", message)
 
     def close(self) -> None:
         """Give the socket back."""
@@ -201,15 +203,22 @@ class Ringer:
             self._socket.close()
             self._socket = None
 
-    def _send(self, path: Path, message: bytes) -> None:
+    def _find(self) -> str | None:
+        """Find the directory once: it depends on nothing but the location and the user."""
+        directory = wake_directory(self._location, create=False)
+        if directory is not None:
+            self._directory = str(directory)
+        return self._directory
+
+    def _send(self, path: str, message: bytes) -> None:
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
         try:
-            self._socket.sendto(message, str(path))
+            self._socket.sendto(message, path)
         except ConnectionRefusedError:
             with suppress(OSError):
-                path.unlink()  # its process is gone
+                os.unlink(path)  # noqa: PTH108 - its process is gone
         except OSError:
             return  # full (it does not wait), or gone: it looks for itself
 

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any, TypeVar
 
 from treadle.broker.base import Clock
-from treadle.broker.sqlite import enqueue
+from treadle.broker.sqlite.bulk import store_plain
 from treadle.broker.sqlite.connection import Connection, open_writer, prepare_directory
 from treadle.broker.sqlite.desk import Ask, Desk
 from treadle.broker.sqlite.location import Location
-from treadle.broker.sqlite.lock import SideLock
+from treadle.broker.sqlite.lock import SideLock, StaleLock
 from treadle.broker.sqlite.operations import Enqueue, Outside, Write
 from treadle.broker.sqlite.patience import Patience
 from treadle.broker.sqlite.sameness import Sameness
@@ -77,6 +78,8 @@ class Writer(Desk):
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, OSError):
                 self._lock.close()  # its file may be another one now
+            if isinstance(error, StaleLock):
+                self._close()  # erased: no other process can meet what has no name
             self._fail(asks, error)
             return None
 
@@ -88,8 +91,9 @@ class Writer(Desk):
 
     def release(self) -> None:
         if self._connection is not None:
-            self._lock.acquire()
             try:
+                with suppress(StaleLock):
+                    self._lock.acquire()
                 self._close()
             finally:
                 self._lock.release()
@@ -202,7 +206,7 @@ class Writer(Desk):
         """Store the jobs of several callers in one go, or none of them if anything speaks against it."""
         tx.begin()
         try:
-            is_stored = enqueue.store_plain(tx, [job for batch in batches for job in batch.jobs])
+            is_stored = store_plain(tx, [job for batch in batches for job in batch.jobs])
         except (sqlite3.Error, OSError):
             raise
         except Exception:  # noqa: BLE001 - it is raised again for the one whose job it was

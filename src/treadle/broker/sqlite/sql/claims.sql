@@ -56,7 +56,7 @@ WHERE seq = ?;
 -- name: park
 -- The head is domain.head.blocked_on.
 -- plan: INTEGER PRIMARY KEY
-UPDATE job SET state = 0, fence = fence + 1, due = ?, blocked_on = ckey WHERE seq = ?;
+UPDATE job SET state = 0, fence = fence + 1, due = ?, more = ?, blocked_on = ckey WHERE seq = ?;
 
 -- name: paused
 -- plan: INTEGER PRIMARY KEY

@@ -1,13 +1,6 @@
--- Storing jobs.
+-- Storing jobs one by one.
 --
 -- INVARIANTS: an id is stored once in a queue (index job_id), also while it is only remembered.
--- Conflicts are counted by the caller: rows changed < rows given.
-
--- name: add_plain
--- A job that waits for nothing but time.
-INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
-VALUES (?, ?, ?, ?, 1, 1, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING;
 
 -- name: add
 INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
