@@ -6,15 +6,15 @@ needed, so a module that defines handlers can be imported anywhere.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from random import Random
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from treadle.broker.base import Broker, Clock
+from treadle.broker.base import Broker, Clock, Durability
 from treadle.broker.url import BrokerUrl, parse
 from treadle.domain.job import Policy
 from treadle.domain.selection import Ordered
@@ -150,6 +150,11 @@ class Jobs(Registry):
             return self._default_policy
 
     @property
+    def durability(self) -> Durability | None:
+        """Return the least that its workers accept of a broker: the setting of that name."""
+        return self.settings.durability
+
+    @property
     def payload_bytes(self) -> int:
         """Return the limit of a payload."""
         return self.settings.payload_limit
@@ -190,6 +195,22 @@ class Jobs(Registry):
     def close_sync(self) -> None:
         """Disconnect what `_sync` calls use."""
         PORTAL.call(self.close)
+
+    @contextmanager
+    def using(self, *, broker: Broker, client: Client, clock: Clock) -> Generator[None, None, None]:
+        """Work on this broker, through this client and under this clock while the block runs.
+
+        For tests of applications: handlers, middleware and settings stay what they are. What was
+        connected before stays connected, and is used again afterwards.
+        """
+        with self._making:
+            before = self._root, self._client, self._clock
+            self._root, self._client, self._clock = broker, client, clock
+        try:
+            yield
+        finally:
+            with self._making:
+                self._root, self._client, self._clock = before
 
     def worker(
         self,

@@ -14,6 +14,7 @@ from treadle.domain.limits import PAYLOAD_BYTES, PAYLOAD_BYTES_HARD
 from treadle.domain.outcome import RefusalCode, Refused
 from treadle.domain.state import State
 from treadle.errors import ConfigurationError, PayloadError, TooLarge
+from treadle.runtime.handlers import AnyHandler
 from treadle.runtime.signature import Payload
 from treadle.settings import load
 
@@ -78,6 +79,49 @@ async def test_a_sync_handler_and_one_of_any_payload_are_guarded_too(place: Plac
     await place.burst()
 
     assert [(await place.get(id)).head.reason for id in ids] == ["bad_arguments"] * 2
+
+
+async def _whole(number: int) -> None: ...
+
+
+async def _real(number: float) -> None: ...
+
+
+async def _any(number: Any) -> None: ...
+
+
+async def _optional(number: int | None) -> None: ...
+
+
+def _sync(number: int) -> None: ...
+
+
+async def _listed(number: list[int]) -> None: ...
+
+
+@pytest.mark.parametrize("function", [_whole, _real, _any, _optional, _sync, _listed])
+async def test_an_integer_beyond_64_bits_is_refused_at_both_ends(
+    place: Place, function: Callable[[Any], Any]
+) -> None:
+    count: AnyHandler = place.jobs.handler("count")(function)
+    inside = function is _listed
+    number: Any = [2**70] if inside else 2**70
+    text = b'{"number": [%d]}' if inside else b'{"number": %d}'
+
+    with pytest.raises(PayloadError, match="more than 64 bits") as caught:
+        await count.enqueue(number)
+    with pytest.raises(PayloadError, match=r"item 1: .* more than 64 bits"):
+        await count.enqueue_many([{"number": [1] if inside else 1}, {"number": number}])
+    planted = await place.store("count", text % 2**70)
+    allowed = await place.store("count", text % (2**64 - 1))
+    await place.burst()
+
+    record = await place.get(planted)
+    assert caught.value.path.startswith("$.number")
+    assert (record.head.state, record.head.reason) == (State.DEAD, "bad_arguments")
+    assert record.history[0].error is not None
+    assert "more than 64 bits" in record.history[0].error.message
+    assert await place.states([allowed]) == [State.SUCCEEDED]
 
 
 def _nested(depth: int) -> list[Any]:

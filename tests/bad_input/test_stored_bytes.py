@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.clock import DAY, MINUTE
 from tests.support.places import Place
+from treadle.conformance.clock import DAY, MINUTE
 from treadle.domain.limits import RAW_BYTES
 from treadle.domain.state import State
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from pathlib import Path
 
 import anyio
 
 from treadle import Context, Jobs
+
+if Path("slow_import").exists():
+    time.sleep(1)
 
 jobs = Jobs()
 
@@ -45,9 +50,10 @@ async def crash(ctx: Context) -> None:
 
 
 @jobs.handler("block")
-async def block(ctx: Context, ms: int) -> str:
+async def block(ctx: Context, ms: int, after_ms: int = 0) -> str:
     """Block the loop, as no handler should."""
     _note("start", ctx)
+    await anyio.sleep(after_ms / 1000)
     time.sleep(ms / 1000)  # noqa: ASYNC251 - that is what it is for
     _note("end", ctx)
     return "done"
@@ -63,3 +69,35 @@ def child(ctx: Context, how: str) -> str:
     if how == "die":
         os._exit(3)
     return "done"
+
+
+@jobs.handler("freeze")
+async def freeze(ctx: Context) -> None:
+    """Stop the whole process, as a debugger or a sick disk does."""
+    _note("start", ctx)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@jobs.handler("stubborn")
+async def stubborn(ctx: Context) -> None:
+    """Take no cancellation for an answer."""
+    _note("start", ctx)
+    while True:
+        try:
+            await anyio.sleep(3600)
+        except anyio.get_cancelled_exc_class():
+            continue
+
+
+@jobs.handler("deafen")
+async def deafen() -> None:
+    """Make the process deaf to what stops it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@jobs.handler("listen")
+async def listen() -> None:
+    """End when the process hears again."""
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # noqa: ASYNC110 - told by no event
+        await anyio.sleep(0.01)

@@ -137,6 +137,10 @@ class Site:
         path = self.folder / "ran.log"
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
+    def pid_of(self, id: str) -> int:
+        """Return the process in which a job was started last."""
+        return [int(pid) for event, job, pid, _ in self.ran() if (event, job) == ("start", id)][-1]
+
     async def listed(self, broker: Broker) -> int:
         """Count all records of the store by listing them."""
         count, cursor = 0, None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.clock import DAY, HOUR
 from tests.support.places import Place
+from treadle.conformance.clock import DAY, HOUR
 from treadle.domain.job import Job, Policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(12)]

@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.contract.clock import DAY, MINUTE, MovableClock
 from tests.support.places import Place
 from treadle import Context
+from treadle.conformance.clock import DAY, MINUTE, MovableClock
 from treadle.domain.job import After, Policy
 from treadle.domain.retry import Fixed
 from treadle.domain.state import State

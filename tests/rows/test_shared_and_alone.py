@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.adapters import Adapter
-from tests.contract.clock import MovableClock
 from treadle import Jobs
 from treadle.cli.demo import app as demo
+from treadle.conformance.clock import MovableClock
 from treadle.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_the_first_command_of_the_readme_installs_no_client_of_a_server() -> Non
     assert [name for name in project["dependencies"] if SERVERS.match(name)] == []
 
 
-@pytest.mark.contract("F10")
+@pytest.mark.contract("F15")
 def test_the_demo_brings_its_own_handlers_for_the_ten_types_of_the_examples() -> None:
     lines = (ROOT / "examples" / "jobs.jsonl").read_text(encoding="utf-8").splitlines()
     types = {match[1] for line in lines if (match := re.search(r'"type":\s*"([^"]+)"', line))}

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.road import RemoteBroker, Road
-from tests.support.virtual import LoopClock, virtual_backends
 from tests.support.works import Works
-from treadle.broker.url import parse
+from treadle.conformance.faults import Faults, FaultyBroker
+from treadle.testing.virtual import LoopClock, virtual_backends
 
 
 @pytest.fixture(params=virtual_backends(), ids=["asyncio", "trio"])
@@ -25,8 +24,8 @@ async def works(anyio_backend: Any) -> Works:
 
 
 @pytest.fixture
-def road(works: Works) -> Road:
+def road(works: Works) -> Faults:
     """The road between the worker and its broker."""
-    road = Road()
-    works.broker = RemoteBroker(parse("memory://"), works.clock, road)
+    road = Faults()
+    works.broker = FaultyBroker(works.broker, road)
     return road

@@ -7,8 +7,8 @@ import threading
 import anyio
 import pytest
 
-from tests.support.road import Road
 from tests.support.works import Works
+from treadle.conformance.faults import Fault, Faults
 from treadle.domain.job import Policy
 from treadle.domain.retry import Fixed
 from treadle.domain.state import State
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.promise(4)
 async def test_an_answer_about_an_earlier_attempt_does_not_give_up_the_lease_of_the_next(
-    works: Works, road: Road
+    works: Works, road: Faults
 ) -> None:
     starts: list[int] = []
 
@@ -28,10 +28,10 @@ async def test_an_answer_about_an_earlier_attempt_does_not_give_up_the_lease_of_
         starts.append(ctx.attempt)
         if len(starts) == 1:
             await anyio.sleep(1)
-            road.lost_replies["apply"] = 1
-            road.slow_replies["apply"] = 0.2
+            road.script("apply", Fault.LOSE_REPLY)
+            road.reply_delays["apply"] = 0.2
             raise ValueError("first")
-        road.slow_replies.clear()
+        road.reply_delays.clear()
         await anyio.sleep(60)
 
     await works.enqueue("work", policy=Policy(retry=Fixed(delay_ms=0)))
@@ -45,12 +45,12 @@ async def test_an_answer_about_an_earlier_attempt_does_not_give_up_the_lease_of_
 
 @pytest.mark.promise(8)
 async def test_outcomes_that_are_under_way_when_a_drain_ends_are_settled_when_closing(
-    works: Works, road: Road
+    works: Works, road: Faults
 ) -> None:
     @works.registry.handler("work")
     async def work(seconds: float) -> None:
         await anyio.sleep(seconds)
-        road.slow_requests["apply"] = road.slow_requests["turn"] = 30.0
+        road.request_delays["apply"] = road.request_delays["turn"] = 30.0
 
     one = await works.enqueue("work", b'{"seconds": 2}')
     two = await works.enqueue("work", b'{"seconds": 3}')
@@ -60,7 +60,7 @@ async def test_outcomes_that_are_under_way_when_a_drain_ends_are_settled_when_cl
         await anyio.sleep(0.5)
         worker.drain()
         await anyio.sleep(4.5)
-        road.slow_requests.clear()
+        road.request_delays.clear()
 
     assert [await works.state(one), await works.state(two)] == [State.SUCCEEDED] * 2
 
@@ -109,7 +109,7 @@ async def test_a_thread_that_ignores_the_stop_keeps_no_drained_worker_alive(work
 
 @pytest.mark.promise(8)
 async def test_what_a_call_under_way_brings_to_a_draining_worker_is_not_started(
-    works: Works, road: Road
+    works: Works, road: Faults
 ) -> None:
     started: list[float] = []
 
@@ -118,7 +118,7 @@ async def test_what_a_call_under_way_brings_to_a_draining_worker_is_not_started(
         started.append(works.clock.monotonic())
         await anyio.sleep(0.3)
 
-    road.slow_requests["turn"] = 0.2
+    road.request_delays["turn"] = 0.2
     for n in range(12):
         for _ in range(60):
             await works.enqueue("work")
@@ -130,7 +130,9 @@ async def test_what_a_call_under_way_brings_to_a_draining_worker_is_not_started(
 
 
 @pytest.mark.promise(8)
-async def test_a_claim_cut_off_by_a_drain_is_handed_back_at_once(works: Works, road: Road) -> None:
+async def test_a_claim_cut_off_by_a_drain_is_handed_back_at_once(
+    works: Works, road: Faults
+) -> None:
     @works.registry.handler("work")
     async def work() -> None:
         await anyio.sleep(20)
@@ -140,7 +142,7 @@ async def test_a_claim_cut_off_by_a_drain_is_handed_back_at_once(works: Works, r
     async with works.worker(concurrency=3) as worker:
         await works.until_running(first)
         await anyio.sleep(3)
-        road.slow_replies["claim"] = 0.2
+        road.reply_delays["claim"] = 0.2
         second = await works.enqueue("work")
         await works.until_running(second)
         worker.drain()

@@ -13,11 +13,10 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.support.road import Road, suspect
+from tests.support.deaths import suspect
 from tests.support.works import Works
 from treadle.broker.base import Lease
-from treadle.broker.memory import MemoryBroker
-from treadle.broker.url import parse
+from treadle.conformance.faults import Fault, Faults, FaultyBroker
 from treadle.domain.job import Policy, Ref
 from treadle.domain.state import State
 from treadle.errors import SessionEnded
@@ -25,10 +24,10 @@ from treadle.runtime.attempt import Attempt
 from treadle.runtime.beat import Beat
 from treadle.runtime.clock import BrokerClock, SystemClock
 from treadle.runtime.context import Context
+from treadle.runtime.crew import Crew
 from treadle.runtime.leases import Leases
 from treadle.runtime.main import _run
 from treadle.runtime.options import WorkerOptions
-from treadle.runtime.slots import Crew
 from treadle.runtime.supervisor import Supervisor
 
 pytestmark = pytest.mark.anyio
@@ -84,7 +83,7 @@ async def test_a_fresh_worker_claims_no_long_job_that_it_cannot_start(works: Wor
 
 
 async def test_a_burst_does_not_claim_without_end_while_a_job_runs(
-    works: Works, road: Road
+    works: Works, road: Faults
 ) -> None:
     @works.registry.handler("work")
     async def work() -> None:
@@ -96,7 +95,7 @@ async def test_a_burst_does_not_claim_without_end_while_a_job_runs(
     await works.burst(concurrency=2)
 
 
-async def test_a_burst_waits_for_a_suspect_that_runs_alone(works: Works, road: Road) -> None:
+async def test_a_burst_waits_for_a_suspect_that_runs_alone(works: Works, road: Faults) -> None:
     @works.registry.handler("work")
     async def work() -> None:
         await anyio.sleep(60)
@@ -109,7 +108,7 @@ async def test_a_burst_waits_for_a_suspect_that_runs_alone(works: Works, road: R
     assert await works.state(id) is State.SUCCEEDED
 
 
-async def test_a_burst_runs_jobs_whose_parents_it_ran(works: Works, road: Road) -> None:
+async def test_a_burst_runs_jobs_whose_parents_it_ran(works: Works, road: Faults) -> None:
     @works.registry.handler("work")
     async def work() -> None: ...
 
@@ -146,7 +145,7 @@ def idle_crew(works: Works) -> Crew:
 
 @pytest.mark.promise(6)
 async def test_unstarted_jobs_of_a_blocked_loop_are_handed_back_after_a_lost_call(
-    works: Works, road: Road
+    works: Works, road: Faults
 ) -> None:
     ids = [await works.enqueue("work") for _ in range(2)]
     session = (await works.broker.open("blocked", 3_600_000, b"{}")).session
@@ -157,7 +156,7 @@ async def test_unstarted_jobs_of_a_blocked_loop_are_handed_back_after_a_lost_cal
     beat = await beat_over(works, crew, leases, session)
 
     await anyio.sleep(40)
-    road.lost_requests["apply"] = 1
+    road.script("apply", Fault.LOSE_REQUEST)
     await beat._look_at_loop()
     await beat._look_at_loop()
 
@@ -166,7 +165,7 @@ async def test_unstarted_jobs_of_a_blocked_loop_are_handed_back_after_a_lost_cal
 
 @pytest.mark.promise(6)
 async def test_an_overrun_of_a_blocked_loop_is_settled_after_a_lost_call(
-    works: Works, road: Road
+    works: Works, road: Faults
 ) -> None:
     id = await works.enqueue("work", policy=Policy(max_attempts=1, timeout_ms=1_000))
     session = (await works.broker.open("blocked", 3_600_000, b"{}")).session
@@ -180,7 +179,7 @@ async def test_an_overrun_of_a_blocked_loop_is_settled_after_a_lost_call(
     beat = await beat_over(works, crew, leases, session)
 
     await anyio.sleep(10)
-    road.lost_requests["apply"] = 1
+    road.script("apply", Fault.LOSE_REQUEST)
     await beat._look_at_loop()
     await beat._look_at_loop()
 
@@ -189,7 +188,7 @@ async def test_an_overrun_of_a_blocked_loop_is_settled_after_a_lost_call(
 
 @pytest.mark.promise(6)
 async def test_a_slow_call_to_the_broker_is_not_taken_for_a_blocked_loop(
-    works: Works, road: Road, caplog: pytest.LogCaptureFixture
+    works: Works, road: Faults, caplog: pytest.LogCaptureFixture
 ) -> None:
     @works.registry.handler("work")
     async def work(ctx: Context) -> None:
@@ -197,7 +196,7 @@ async def test_a_slow_call_to_the_broker_is_not_taken_for_a_blocked_loop(
         await anyio.sleep(60)
 
     id = await works.enqueue("work")
-    road.slow_requests["note"] = 20
+    road.request_delays["note"] = 20
 
     async with works.worker():
         await works.until_final(id)
@@ -206,20 +205,20 @@ async def test_a_slow_call_to_the_broker_is_not_taken_for_a_blocked_loop(
 
 
 @pytest.mark.promise(9)
-async def test_an_idle_worker_outlives_an_outage_of_two_hours(works: Works, road: Road) -> None:
+async def test_an_idle_worker_outlives_an_outage_of_two_hours(works: Works, road: Faults) -> None:
     @works.registry.handler("work")
     async def work() -> None: ...
 
     far = works.broker
-    assert isinstance(far, MemoryBroker)
-    near = MemoryBroker(parse("memory://"), works.clock, far._store)
+    assert isinstance(far, FaultyBroker)
+    near = far.inner.another()
 
     async with works.worker(name="cut off"):
         works.broker = near
         async with works.worker(name="near", selection=works.nothing):
-            road.down = True
+            road.cut("claim", "turn", "apply", "heartbeat", "note")
             await anyio.sleep(2 * 3_600)
-            road.down = False
+            road.mend()
             id = await works.enqueue("work")
             await anyio.sleep(10)
             assert await works.state(id) is State.SUCCEEDED
@@ -238,7 +237,7 @@ class Always(random.Random):
 
 @pytest.mark.promise(9)
 async def test_a_living_worker_renews_in_time_after_an_outage_whatever_the_jitter(
-    works: Works, road: Road
+    works: Works, road: Faults
 ) -> None:
     @works.registry.handler("long")
     async def long() -> None:
@@ -255,9 +254,9 @@ async def test_a_living_worker_renews_in_time_after_an_outage_whatever_the_jitte
             tasks.start_soon(other.run)
             await works.until_running(id)
             await anyio.sleep(5)
-            road.down = True
+            road.cut("claim", "turn", "apply", "heartbeat", "note")
             await anyio.sleep(24 + n * 0.25)
-            road.down = False
+            road.mend()
             await anyio.sleep(20)
             deaths.append((await works.get(id)).head.deaths)
             owner.drain(0)
@@ -310,6 +309,48 @@ async def test_a_handler_that_cancels_its_own_task_stops_no_worker(
         assert await works.state(id) is State.SUCCEEDED
 
 
+@pytest.mark.promise(10)
+async def test_a_consumer_that_is_cancelled_while_it_is_idle_leaves_no_wake_up_behind(
+    works: Works, anyio_backend: Any
+) -> None:
+    if anyio_backend[0] == "trio":
+        pytest.skip("only asyncio has tasks that can be cancelled from inside")
+
+    @works.registry.handler("mine")
+    async def mine() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_later(1, task.cancel)
+
+    @works.registry.handler("good")
+    async def good() -> None: ...
+
+    async with works.worker(concurrency=1):
+        await works.enqueue("mine")
+        await anyio.sleep(5)
+        await works.broker.pause("default", True)
+        ids = [await works.enqueue("good") for _ in range(2)]
+        await works.broker.pause("default", False)
+        await works.until_final(*ids)
+        late = await works.enqueue("good")
+        await anyio.sleep(60)
+        assert await works.state(late) is State.SUCCEEDED
+
+
+async def test_workers_on_one_loop_leave_each_others_tasks_alone(works: Works) -> None:
+    @works.registry.handler("work")
+    async def work() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep, 10)
+
+    async with works.worker(name="w1", concurrency=2) as one, works.worker(name="w2") as two:
+        ids = [await works.enqueue("work") for _ in range(8)]
+        records = await works.until_final(*ids)
+        assert (one.report.leaked, two.report.leaked) == (0, 0)
+
+    assert {record.head.attempt for record in records} == {1}
+
+
 async def test_the_main_function_raises_what_the_worker_raises(works: Works) -> None:
     worker = works.make_worker()
 
@@ -337,7 +378,9 @@ def test_a_signal_needs_no_lock_that_the_interrupted_supervisor_may_hold() -> No
 
 
 @pytest.mark.promise(8)
-async def test_a_broker_that_hangs_keeps_no_drained_worker_alive(works: Works, road: Road) -> None:
+async def test_a_broker_that_hangs_keeps_no_drained_worker_alive(
+    works: Works, road: Faults
+) -> None:
     @works.registry.handler("work")
     async def work() -> None:
         await anyio.sleep(600)
@@ -348,7 +391,7 @@ async def test_a_broker_that_hangs_keeps_no_drained_worker_alive(works: Works, r
         await works.until_running(id)
         await anyio.sleep(0.5)
         for call in ("claim", "turn", "apply", "heartbeat", "note"):
-            road.slow_requests[call] = 600
+            road.request_delays[call] = 600
         worker.drain()
         began = works.clock.monotonic()
 

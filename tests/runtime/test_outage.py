@@ -2,100 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-
 import anyio
 import pytest
 
-from tests.support.virtual import LoopClock
 from tests.support.works import Works
-from treadle.broker.base import Claimed, Lease, Overdue, Pulse, Settled, Turned
-from treadle.broker.memory import MemoryBroker
-from treadle.broker.memory.store import Store
-from treadle.broker.url import BrokerUrl, parse
+from treadle.conformance.faults import Fault, Faults, FaultyBroker
 from treadle.domain.job import Job
-from treadle.domain.outcome import Write
 from treadle.domain.state import State
-from treadle.errors import BrokerUnavailable
 
 pytestmark = pytest.mark.anyio
 
 
-class Line:
-    """The state of the line to the broker, shared by all its users."""
-
-    def __init__(self) -> None:
-        self.down = False
-        self.lost_replies: Counter[str] = Counter()
-        """So many next replies of a call get lost; the call itself is carried out."""
-
-    def request(self) -> None:
-        if self.down:
-            raise BrokerUnavailable("cannot reach the broker: connection refused")
-
-    def reply(self, call: str) -> None:
-        if self.lost_replies[call]:
-            self.lost_replies[call] -= 1
-            raise BrokerUnavailable(f"connection lost during {call}")
-
-
-class DistantBroker(MemoryBroker):
-    """The memory broker at the other end of a line."""
-
-    def __init__(
-        self, url: BrokerUrl, clock: LoopClock, line: Line, store: Store | None = None
-    ) -> None:
-        super().__init__(url, clock, store)
-        self.line = line
-
-    def another(self) -> DistantBroker:
-        assert isinstance(self._clock, LoopClock)
-        return DistantBroker(self.url, self._clock, self.line, self._store)
-
-    async def claim(
-        self, session: str, queues: Sequence[str], limit: int, wait_ms: int = 0
-    ) -> Claimed:
-        self.line.request()
-        claimed = await super().claim(session, queues, limit, wait_ms)
-        self.line.request()
-        self.line.reply("claim")
-        return claimed
-
-    async def turn(
-        self, session: str, writes: Sequence[Write], queues: Sequence[str], limit: int
-    ) -> Turned:
-        self.line.request()
-        turned = await super().turn(session, writes, queues, limit)
-        self.line.reply("turn")
-        return turned
-
-    async def apply(self, writes: Sequence[Write]) -> Settled:
-        self.line.request()
-        settled = await super().apply(writes)
-        self.line.reply("apply")
-        return settled
-
-    async def heartbeat(self, session: str, held: Sequence[Lease]) -> Pulse:
-        self.line.request()
-        return await super().heartbeat(session, held)
-
-    async def overdue(self, limit: int) -> Overdue:
-        self.line.request()
-        return await super().overdue(limit)
+CALLS = ("claim", "turn", "apply", "heartbeat", "overdue")
+"""What a worker asks for; the test itself asks for the rest."""
 
 
 @pytest.fixture
-def line(works: Works) -> Line:
+def line(works: Works) -> Faults:
     """The line between the worker and its broker."""
-    line = Line()
-    works.broker = DistantBroker(parse("memory://"), works.clock, line)
+    line = Faults()
+    works.broker = FaultyBroker(works.broker, line)
     return line
 
 
 @pytest.mark.promise(9)
 async def test_a_worker_outlives_an_outage_and_settles_what_ended_meanwhile(
-    works: Works, line: Line
+    works: Works, line: Faults
 ) -> None:
     @works.registry.handler("work")
     async def work() -> str:
@@ -106,9 +38,9 @@ async def test_a_worker_outlives_an_outage_and_settles_what_ended_meanwhile(
 
     async with works.worker() as worker:
         await works.until_running(id)
-        line.down = True
+        line.cut(*CALLS)
         await anyio.sleep(60)  # virtual: four leases long
-        line.down = False
+        line.mend()
         back = works.clock.time_ms()
         (record,) = await works.until_final(id)
 
@@ -119,16 +51,18 @@ async def test_a_worker_outlives_an_outage_and_settles_what_ended_meanwhile(
 
 
 @pytest.mark.promise(9)
-async def test_claims_resume_within_three_seconds_after_an_outage(works: Works, line: Line) -> None:
+async def test_claims_resume_within_three_seconds_after_an_outage(
+    works: Works, line: Faults
+) -> None:
     @works.registry.handler("work")
     async def work() -> None: ...
 
     async with works.worker():
-        line.down = True
+        line.cut(*CALLS)
         await anyio.sleep(120)  # virtual
         job = Job(id="late", type="work")
         await works.broker.enqueue([job])
-        line.down = False
+        line.mend()
         back = works.clock.time_ms()
         (record,) = await works.until_final("late")
 
@@ -137,7 +71,7 @@ async def test_claims_resume_within_three_seconds_after_an_outage(works: Works, 
 
 @pytest.mark.promise(4)
 async def test_a_settle_whose_reply_was_lost_is_recognised_as_its_own(
-    works: Works, line: Line
+    works: Works, line: Faults
 ) -> None:
     runs: list[str] = []
 
@@ -146,7 +80,8 @@ async def test_a_settle_whose_reply_was_lost_is_recognised_as_its_own(
         runs.append(name)
 
     ids = [await works.enqueue("work", b'{"name": "%d"}' % n) for n in range(20)]
-    line.lost_replies.update({"turn": 2, "apply": 2})
+    for call in ("turn", "apply"):
+        line.script(call, *[Fault.LOSE_REPLY] * 2)
 
     async with works.worker(concurrency=4) as worker:
         records = await works.until_final(*ids)
@@ -158,7 +93,7 @@ async def test_a_settle_whose_reply_was_lost_is_recognised_as_its_own(
 
 @pytest.mark.promise(1, 4)
 async def test_a_claim_whose_reply_was_lost_is_handed_back_and_run_once(
-    works: Works, line: Line
+    works: Works, line: Faults
 ) -> None:
     runs: list[int] = []
 
@@ -166,7 +101,7 @@ async def test_a_claim_whose_reply_was_lost_is_handed_back_and_run_once(
     async def work() -> None:
         runs.append(1)
 
-    line.lost_replies["claim"] = 1
+    line.script("claim", Fault.LOSE_REPLY)
     id = await works.enqueue("work")
 
     async with works.worker() as worker:
@@ -179,7 +114,7 @@ async def test_a_claim_whose_reply_was_lost_is_handed_back_and_run_once(
 
 @pytest.mark.promise(9)
 async def test_jobs_of_a_living_worker_are_not_declared_lost_after_an_outage(
-    works: Works, line: Line
+    works: Works, line: Faults
 ) -> None:
     starts: list[str] = []
 
@@ -193,9 +128,9 @@ async def test_jobs_of_a_living_worker_are_not_declared_lost_after_an_outage(
     async with works.worker(name="owner"):
         await works.until_running(id)
         async with works.worker(name="sweeper"):
-            line.down = True
+            line.cut(*CALLS)
             await anyio.sleep(100)  # virtual
-            line.down = False
+            line.mend()
             (record,) = await works.until_final(id)
 
     assert starts == ["start"]

@@ -88,21 +88,21 @@ def test_the_sync_twins_do_what_the_async_ones_do(shop: Shop) -> None:
 def test_each_loop_has_a_broker_of_its_own_and_leaves_none_behind(shop: Shop) -> None:
     client = shop.client()
     (first,) = client.enqueue_sync([make_job("first")])
-    assert shop.network.connected == 1
+    assert shop.arrived.connected == 1
 
     async def main() -> None:
         (second,) = await client.enqueue([make_job("second")])
-        assert shop.network.connected == 2
+        assert shop.arrived.connected == 2
         assert (await client.handle("first")) == first
         await second.refresh()
 
     for backend in ("asyncio", "trio"):
         anyio.run(main, backend=backend)
         # Nobody closed it: the end of the loop did.
-        assert shop.network.connected == 1
+        assert shop.arrived.connected == 1
 
     PORTAL.call(client.close)
-    assert shop.network.connected == 0
+    assert shop.arrived.connected == 0
 
 
 def test_a_client_that_connects_and_fails_is_closed_with_its_loop(shop: Shop) -> None:
@@ -114,7 +114,7 @@ def test_a_client_that_connects_and_fails_is_closed_with_its_loop(shop: Shop) ->
 
     anyio.run(main)
 
-    assert shop.network.connected == 0
+    assert shop.arrived.connected == 0
 
 
 def _run(program: str, folder: Path, *options: str) -> tuple[str, str, int]:

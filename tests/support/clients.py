@@ -1,4 +1,4 @@
-"""A place to use clients in tests: a memory broker behind a network, its clock, and a hand that works."""
+"""A place to use clients in tests: a memory broker at the end of a way, its clock, and a hand that works."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from tests.support.faulty import FaultyBroker, Network
+from tests.support.faulty import Arrived, Counted
 from treadle.broker.base import Applied, Clock, Durability
+from treadle.broker.memory import MemoryBroker
 from treadle.broker.url import parse
+from treadle.conformance.faults import Faults, FaultyBroker
 from treadle.domain.decide import decide
 from treadle.domain.job import ErrorInfo, Job, Policy, Record
 from treadle.domain.outcome import Happening, Refused, Succeeded
@@ -44,8 +46,10 @@ class Shop:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.network = Network()
-        self.root = FaultyBroker(parse("memory://"), clock, self.network)
+        self.faults = Faults()
+        self.arrived = Arrived()
+        store = Counted(MemoryBroker(parse("memory://"), clock), self.arrived)
+        self.root = FaultyBroker(store, self.faults)
         self.hand = self.root.another()
         self._session = ""
 

@@ -15,9 +15,9 @@ import anyio
 import pytest
 
 from tests.contract.adapters import Adapter, adapters
-from tests.contract.clock import MovableClock
 from treadle import Jobs
 from treadle.broker.base import Applied, Broker, Clock
+from treadle.conformance.clock import MovableClock
 from treadle.domain.job import Job, Record, Ref
 from treadle.domain.state import FINAL, State
 from treadle.runtime.options import WorkerOptions

@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 
-from tests.support.virtual import LoopClock
 from treadle.broker.base import Applied, Broker
 from treadle.broker.memory import MemoryBroker
 from treadle.broker.url import parse
@@ -19,6 +18,7 @@ from treadle.domain.state import FINAL, State
 from treadle.runtime.options import WorkerOptions
 from treadle.runtime.registry import Registry
 from treadle.runtime.worker import Worker
+from treadle.testing.virtual import LoopClock
 
 
 class Works:

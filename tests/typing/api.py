@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 from treadle import (
     Context,
@@ -92,6 +92,21 @@ def anything(payload: Payload) -> None:
     print(payload["task"])
 
 
+@jobs.handler("keep")
+async def keep(value: Any, times: int = 1) -> str:
+    return str(value) * times
+
+
+@jobs.handler
+def keep_sync(value: object) -> int:
+    return len(str(value))
+
+
+@jobs.handler("keep.context")
+async def keep_with_context(ctx: Context, value: Any) -> int:
+    return ctx.attempt
+
+
 group = Handlers()
 
 
@@ -113,6 +128,18 @@ async def calls_keep_the_types_of_the_function() -> None:
     assert_type(await provided.enqueue(datetime.now(tz=UTC)), Job[bool])
     assert_type(await anything.enqueue({"task": "x"}), Job[None])
     assert_type(await grouped.enqueue(3), Job[str])
+
+
+async def a_first_argument_of_any_type_is_no_context() -> None:
+    # mypy answers Any for functions with Any in their signature; neither finds a mistake here.
+    job: Job[str] = await keep.enqueue(3, times=2)
+    named: Job[str] = await keep.enqueue(value=3)
+    many: list[Job[str]] = await keep.enqueue_many([{"value": 3}])
+    called: str = await keep(3)
+    counted: Job[int] = await keep_with_context.enqueue(3)
+    assert_type(await keep_sync.enqueue(value=3), Job[int])
+    assert_type(keep_sync(3), int)
+    print(job, named, many, called, counted)
 
 
 def sync_calls_do_too() -> None:

@@ -4,7 +4,8 @@ A handler that blocks the worker's loop must not cost its own lease or that of i
 the heartbeat does not run on that loop. The same thread watches the loop: blocked for more than 1 s,
 it logs the blocked stack; for more than 30 s, it hands back the jobs that no slot has started; and when a
 job's own time limit is over by 5 s while the loop is blocked, it settles that attempt itself as timed
-out, so that a stuck handler cannot hold a job for ever.
+out, so that a stuck handler cannot hold a job for ever. Of a drain that finds the loop blocked to the end
+`last_resort` takes care, in the same thread.
 
 On a virtual clock (tests) the same duty runs as a task of the worker's loop.
 """
@@ -30,9 +31,11 @@ from treadle.domain.retry import Rng
 from treadle.errors import BrokerError, SessionEnded
 from treadle.runtime.backoff import Backoff
 from treadle.runtime.clock import BrokerClock
+from treadle.runtime.crew import Crew
+from treadle.runtime.last_resort import LastResort
 from treadle.runtime.leases import Leases
 from treadle.runtime.options import STUCK_MS, WorkerOptions
-from treadle.runtime.slots import Crew, Slot, timed_out
+from treadle.runtime.slots import Slot, timed_out
 
 logger = logging.getLogger("treadle.beat")
 _T = TypeVar("_T")
@@ -64,6 +67,7 @@ class Beat:
         rng: Rng,
         heard: Callable[[Pulse], None],
         ended: Callable[[SessionEnded], None],
+        last_resort: LastResort | None = None,
     ) -> None:
         self._broker = broker
         self._session = session
@@ -75,6 +79,7 @@ class Beat:
         self._rng = rng
         self._heard = heard
         self._ended = ended
+        self._last_resort = last_resort
         self._alive = Pulled(clock.monotonic())
         self._answered_since: float | None = clock.monotonic()
         self._blocked_logged = False
@@ -113,6 +118,10 @@ class Beat:
         """Note that the worker's loop turns; called on it twice a second."""
         self._alive.at = self._clock.monotonic()
 
+    def blocked_for(self) -> float:
+        """Return for how many seconds the loop has shown no sign of life."""
+        return self._clock.monotonic() - self._alive.at
+
     async def run(self) -> None:
         """Beat until cancelled, on the loop that calls."""
         backoff = Backoff(self._rng, "heartbeat")
@@ -149,6 +158,8 @@ class Beat:
             return  # it was stopped before it could be woken
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._connected)
+            if self._last_resort is not None:
+                tasks.start_soon(self._last_resort.watch, self.blocked_for)
             await stopped.wait()
             tasks.cancel_scope.cancel()
 
@@ -191,7 +202,7 @@ class Beat:
         return True
 
     async def _look_at_loop(self) -> None:
-        blocked_ms = (self._clock.monotonic() - self._alive.at) * 1000
+        blocked_ms = self.blocked_for() * 1000
         if self._settled:
             self._settled &= {slot.attempt.lease for slot in self._slots() if slot.attempt}
         if blocked_ms < self._options.blocked_warn_ms:

@@ -6,8 +6,8 @@ checked before anything is sent to the broker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from treadle.domain.job import Job as DomainJob
 from treadle.domain.unique import Unique
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_PORTION: Final = 1_000
+"""So many payloads are checked and encoded together."""
 _ANY_KEY = Unique(key="any")
 """Stands for the key that an earlier option or the handler may have set."""
 
@@ -97,13 +99,15 @@ class Enqueuer(Generic[P, R]):
             NotAccepted: if the broker refused it; nothing was stored.
             Uncertain: if no reply came; asking again with the same id is safe.
         """
-        (job,) = await self._target.registry.client.enqueue([self.job(*args, **kwargs)])
+        (job,) = await self._target.registry.client.enqueue(
+            [self.job(*args, **kwargs)], checked=True
+        )
         return cast("Job[R]", job)
 
     async def enqueue_many(self, payloads: Iterable[Mapping[str, Any]]) -> list[Job[R]]:
         """Enqueue a job for each mapping of arguments by name; all are checked before any is sent."""
         jobs = self.jobs(payloads)
-        return cast("list[Job[R]]", await self._target.registry.client.enqueue(jobs))
+        return cast("list[Job[R]]", await self._target.registry.client.enqueue(jobs, checked=True))
 
     def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Do what `enqueue` does, from code without a running event loop."""
@@ -135,20 +139,38 @@ class Enqueuer(Generic[P, R]):
             PayloadError: naming the item that does not fit.
             TooLarge: naming the item that has too many bytes.
         """
-        target, options = self._target, self.job_options
-        encode, limit = target.arguments.encode, self._limit
+        options = self.job_options
+        if isinstance(payloads, list | tuple):
+            texts = self._encode_listed(cast("Sequence[Mapping[str, Any]]", payloads))
+        else:
+            # It may fill one mapping again and again: each is encoded before the next is asked for.
+            texts = self._encode_each(map(as_dict, payloads))
+        if options.id and len(texts) > 1:
+            raise ConfigurationError(f"options(id={options.id!r}) names one job, got {len(texts)}")
+        return list(map(self._template.job, new_ids(len(texts)), texts))
+
+    def _encode_listed(self, payloads: Sequence[Mapping[str, Any]]) -> list[bytes]:
+        """Encode payloads that are all there, many at once."""
+        texts: list[bytes] = []
+        for start in range(0, len(payloads), _PORTION):
+            some = [as_dict(payload) for payload in payloads[start : start + _PORTION]]
+            together = self._target.arguments.encode_many(some, self._limit)
+            texts += self._encode_each(some, start) if together is None else together
+        return texts
+
+    def _encode_each(self, payloads: Iterable[dict[str, Any]], before: int = 0) -> list[bytes]:
+        """Encode payloads one by one; `before` counts those that came before them."""
+        encode, limit = self._target.arguments.encode, self._limit
         texts: list[bytes] = []
         try:
             for payload in payloads:
-                texts.append(encode(as_dict(payload), limit))  # noqa: PERF401 - the error counts them
+                texts.append(encode(payload, limit))  # noqa: PERF401 - the error counts them
         except PayloadError as error:
-            raise PayloadError(f"item {len(texts)}: {error}", path=error.path) from error
+            text = f"item {before + len(texts)}: {error}"
+            raise PayloadError(text, path=error.path) from error
         except TooLarge as error:
-            raise TooLarge(f"item {len(texts)}: {error}") from error
-        if options.id and len(texts) > 1:
-            raise ConfigurationError(f"options(id={options.id!r}) names one job, got {len(texts)}")
-        ids = new_ids(len(texts))
-        return list(map(self._template.job, ids, texts))
+            raise TooLarge(f"item {before + len(texts)}: {error}") from error
+        return texts
 
     def job_of_json(self, payload: bytes, given: Options | None = None) -> DomainJob:
         """Make a job from a payload that is JSON already, without enqueueing it.

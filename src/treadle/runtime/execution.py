@@ -87,7 +87,7 @@ class Execution:
             except BaseException as error:
                 if _ends_task(error):
                     raise
-                return failed(error, attempt)
+                return failure(error)
             return _NOTHING if value is None else Succeeded(result=encode(value))
 
         return run
@@ -102,7 +102,7 @@ class Execution:
         except BaseException as error:
             if _ends_task(error):
                 raise
-            return failed(error, attempt)
+            return failure(error)
         return Succeeded(result=self._results.encode(value))
 
     async def call_async(
@@ -148,7 +148,7 @@ class Execution:
         try:
             value = call()
         except BaseException as error:  # noqa: BLE001 - user code
-            return failed(error, attempt)
+            return failure(error)
         return _NOTHING if value is None else Succeeded(result=self._results.encode(value))
 
     async def _inline(self, attempt: Attempt) -> Outcome:
@@ -176,7 +176,7 @@ class Execution:
         except BaseException as error:
             if _ends_task(error):
                 raise
-            return failed(error, attempt)
+            return failure(error)
         return Succeeded(result=self._results.encode(value))
 
     async def _with_provided(
@@ -225,11 +225,6 @@ class Execution:
 
 async def _in_process(attempt: Attempt) -> Outcome:
     return await attempt.tools.processes.run(attempt)
-
-
-def failed(error: BaseException, attempt: Attempt) -> Outcome:
-    """Return the outcome of an attempt whose handler raised."""
-    return failure(error, attempt.job.policy)
 
 
 def _ends_task(error: BaseException) -> bool:

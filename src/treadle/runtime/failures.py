@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from treadle.domain.job import ErrorInfo, Policy
+import anyio
+
+from treadle.domain.job import ErrorInfo
 from treadle.domain.limits import ERROR_CHARS, clip
 from treadle.domain.outcome import Cancelled, Failed, Outcome, Snoozed
 from treadle.domain.state import Reason
@@ -28,14 +30,14 @@ _MOST_MEMBERS = 15
 _MOST_KINDS = 64
 
 
-def failure(error: BaseException, policy: Policy | None = None) -> Outcome:
+def failure(error: BaseException) -> Outcome:
     """Turn an exception of a handler, or one of its signals, into the outcome of the attempt.
 
-    `policy` is the job's: a plain `Retry` counts as any exception that it wants to see. A group with
-    a single exception inside counts as that exception, since task groups wrap what is raised in them.
+    A group with a single exception inside counts as that exception, since task groups wrap what is
+    raised in them.
     """
     try:
-        return _outcome(error, policy)
+        return _outcome(error)
     except BaseException:  # noqa: BLE001 - a class that lies about itself, or no memory left
         return Failed(
             error=ErrorInfo(type=_type_name(error), message="<the exception could not be read>"),
@@ -43,14 +45,35 @@ def failure(error: BaseException, policy: Policy | None = None) -> Outcome:
         )
 
 
-def _outcome(error: BaseException, policy: Policy | None) -> Outcome:
+def is_cancellation(error: BaseException) -> bool:
+    """Tell whether an exception is the cancellation of its task, alone or as all there is in a group.
+
+    A nursery of trio wraps it when several tasks were cancelled in it. Call it on an event loop.
+    """
+    return (
+        isinstance(error, anyio.get_cancelled_exc_class()) or _without_cancellation(error) is None
+    )
+
+
+def _without_cancellation(error: BaseException) -> BaseException | None:
+    """Return what else a group holds, None if nothing; what was cancelled did not fail."""
+    if not isinstance(error, BaseExceptionGroup) or isinstance(error, Exception):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    try:
+        return group.split(anyio.get_cancelled_exc_class())[1]
+    except anyio.NoEventLoopError:
+        return group  # it comes from a thread, where nothing is cancelled
+
+
+def _outcome(error: BaseException) -> Outcome:
+    error = _without_cancellation(error) or error
     inner = _only_leaf(error)
     if not isinstance(inner, Signal):
         return Failed(error=describe(error), kinds=kinds(error))
     match inner:
         case Retry(due=due):
-            wanted = policy.retry_on if policy is not None and due is None else ()
-            return Failed(error=_cause(inner), kinds=(*kinds(inner), *wanted), retry_after=due)
+            return Failed(error=_cause(inner), kinds=kinds(inner), retry_after=due, again=True)
         case Snooze(due=due):
             return Snoozed(due=due)
         case GiveUp():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import msgspec
+from msgspec import Struct
 
 from treadle.domain.job import After, At, Record, Ref
 from treadle.domain.job import Job as Spec
@@ -23,16 +24,13 @@ R_co = TypeVar("R_co", covariant=True)
 _progress_decoder = msgspec.json.Decoder(Progress)
 
 
-class Job(Generic[R_co]):
+class Job(Struct, Generic[R_co], eq=False, gc=False):
     """A job that was enqueued. `state` and `progress` are as of the last `refresh`."""
 
-    __slots__ = ("_client", "_progress", "_record", "_spec")
-
-    def __init__(self, client: Client, spec: Spec, record: Record | None = None) -> None:
-        self._client = client
-        self._spec = spec
-        self._record = record
-        self._progress: bytes | None = None
+    _client: Client
+    _spec: Spec
+    _record: Record | None = None
+    _progress: bytes | None = None
 
     @property
     def id(self) -> str:

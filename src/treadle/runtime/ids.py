@@ -18,6 +18,7 @@ from treadle.runtime.clock import wall_ns
 _MS = 1_000_000
 _COUNTER_START_BITS = 47
 _LAST = (1 << 48) - 1
+_LAST_DIGITS = tuple(f"{number:02x}" for number in range(256))
 
 
 class _Run:
@@ -34,6 +35,18 @@ class _Run:
         self.ends_ns = (ms + 1) * _MS
         self.prefix = f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{first:03x}-{0x8000 | second:04x}-"
         self.counter = count(start)
+
+
+def _texts(prefix: str, first: int, n: int) -> list[str]:
+    """Return the ids of `n` numbers in a row; those that differ in the last two digits share the rest."""
+    texts: list[str] = []
+    end = first + n
+    while first < end:
+        place = first & 0xFF
+        some = _LAST_DIGITS[place : place + end - first]
+        texts += map(f"{prefix}{first >> 8:010x}".__add__, some)
+        first += len(some)
+    return texts
 
 
 class Ids:
@@ -58,8 +71,10 @@ class Ids:
         now_ns = self._now_ns()
         if now_ns >= run.ends_ns:
             run = self._next_run(now_ns)
-        prefix = run.prefix
-        return [prefix + "%012x" % one for one in islice(run.counter, n)]  # noqa: UP031
+        numbers = list(islice(run.counter, n))
+        if numbers and numbers[-1] - numbers[0] == n - 1:
+            return _texts(run.prefix, numbers[0], n)
+        return [run.prefix + "%012x" % one for one in numbers]  # noqa: UP031 - another thread came
 
     def _next_run(self, now_ns: int) -> _Run:
         with self._lock:

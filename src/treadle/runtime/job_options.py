@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, structs
 
 from treadle.domain.job import DAY_MS, DEFAULT_POLICY, NOW, After, At, Job, Policy, Priority, Ref
 from treadle.domain.limits import JOB_ID, NAME
-from treadle.domain.unique import OnConflict, Scope, Unique
+from treadle.domain.unique import KEY_BYTES, OnConflict, Scope, Unique
 from treadle.errors import ConfigurationError
 from treadle.runtime.duration import Duration, Moment, to_due, to_instant, to_ms
 from treadle.runtime.policies import OnCrash, Retries, amended
@@ -19,8 +19,6 @@ from treadle.runtime.policies import OnCrash, Retries, amended
 PriorityName = Literal["critical", "high", "medium", "low"]
 UniqueFor = Literal["waiting", "final"] | timedelta
 ConflictName = Literal["existing", "reject", "replace"]
-
-_KEY_BYTES = 256
 
 
 class HasRef(Protocol):
@@ -264,8 +262,12 @@ def _id(id: str) -> str:
 
 
 def _key(key: str, what: str) -> str:
-    if len(key.encode()) > _KEY_BYTES or (what == "unique" and not key):
-        raise ConfigurationError(f"{what} is a text of 1 to {_KEY_BYTES} bytes, got {key[:40]!r}")
+    try:
+        fits = len(key.encode()) <= KEY_BYTES and (bool(key) or what != "unique")
+    except UnicodeEncodeError:  # a lone surrogate is no text
+        fits = False
+    if not fits:
+        raise ConfigurationError(f"{what} is a text of 1 to {KEY_BYTES} bytes, got {key[:40]!r}")
     return key
 
 

@@ -1,7 +1,7 @@
 """Numbers that JSON cannot carry from every store to every reader: NaN, infinity, beyond 64 bits.
 
-They are refused once, here, for all brokers. Text is looked at first, in a few passes of C; only one
-that might hold such a number is walked.
+They are refused once, here, for all brokers, when a job is enqueued and again when it is run. Text is
+looked at first, in a few passes of C; only one that might hold such a number is walked.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import msgspec
 
 LOWEST: Final = -(2**63)
 HIGHEST: Final = 2**64 - 1
-_DIGITS_OF_64_BITS = 19
-_DIGITS = b"0123456789"
-_DEEPEST = 200
+_LONG: Final = b"0" * 19
+"""As many digits as the shortest integer beyond 64 bits."""
+_MARKED: Final = bytes(ord("0") if chr(code) in "0123456789" else 0 for code in range(256))
+_DEEPEST: Final = 200
 
 
 class BadNumber(ValueError):
@@ -26,14 +27,18 @@ class BadNumber(ValueError):
         self.path = path
 
 
+def may_be_huge(text: bytes) -> bool:
+    """Tell whether a JSON text has as many digits in a row as a huge integer."""
+    return _LONG in text.translate(_MARKED)
+
+
 def check_numbers(value: Any, text: bytes) -> None:
     """Refuse a value whose JSON `text` hides NaN or infinity as null, or holds a huge integer.
 
     Raises:
         BadNumber: naming the first one and its path.
     """
-    digits = len(text) - len(text.translate(None, _DIGITS))
-    if digits >= _DIGITS_OF_64_BITS or b"null" in text:
+    if b"null" in text or may_be_huge(text):
         _walk(msgspec.to_builtins(value, str_keys=True), "$", 0)
 
 

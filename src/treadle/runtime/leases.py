@@ -15,8 +15,9 @@ from contextlib import suppress
 from treadle.broker.base import Lease, Pulse
 from treadle.domain.job import Record
 from treadle.domain.outcome import Interrupted
+from treadle.runtime.crew import Crew
 from treadle.runtime.settle import Settler
-from treadle.runtime.slots import Crew, Slot, Stop
+from treadle.runtime.slots import Slot, Stop
 
 
 class Leases:

@@ -31,6 +31,8 @@ from treadle.runtime.attempt import Attempt, Tools
 from treadle.runtime.clock import SystemClock
 from treadle.runtime.failures import failure
 from treadle.runtime.handlers import AnyHandler, Handler
+from treadle.runtime.leftovers import cancel, owner_of, tasks
+from treadle.runtime.owner import OWNER
 from treadle.runtime.process_wire import (
     Frames,
     FromChild,
@@ -38,6 +40,7 @@ from treadle.runtime.process_wire import (
     Place,
     Progressed,
     Request,
+    Running,
     Setup,
     Started,
     StepMade,
@@ -208,12 +211,24 @@ class _Child:
             handler=handler,
             tools=tools,
         )
+        self._notes.send(Running())
+        OWNER.set(request.lease)
         try:
             return await handler.run_in_child(attempt)
         except (
             anyio.get_cancelled_exc_class()
         ) as error:  # nobody cancels here but the handler itself
             return failure(error)
+        finally:
+            _tidy(request.lease)
+
+
+def _tidy(lease: Lease) -> None:
+    """Cancel the tasks that an attempt left behind."""
+    own = anyio.get_current_task().id
+    left = [task for task in tasks() if owner_of(task) == lease and id(task) != own]
+    if left:
+        cancel(left, lease)
 
 
 _HOW = "define it at the top of a module, or start the worker with the name of its application"

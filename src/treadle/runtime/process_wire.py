@@ -74,7 +74,11 @@ class StepTold(Struct, frozen=True, tag="step_told"):
 
 
 class Started(Struct, frozen=True, tag="started"):
-    """The request was read: from now on the attempt has begun."""
+    """The request was read: from now on the attempt has begun, and its death is its own."""
+
+
+class Running(Struct, frozen=True, tag="running"):
+    """The handler was found: from now on the attempt's time counts."""
 
 
 class Progressed(Struct, frozen=True, tag="progressed"):
@@ -108,7 +112,7 @@ class Ended(Struct, frozen=True, tag="ended"):
 
 
 ToChild = Setup | Request | StepsTold | StepTold
-FromChild = Started | Progressed | Logged | StepsAsked | StepMade | Ended
+FromChild = Started | Running | Progressed | Logged | StepsAsked | StepMade | Ended
 
 _encode = msgspec.msgpack.Encoder().encode
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

@@ -13,9 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, Self, assert_never
 
 import anyio
 from anyio import to_thread
@@ -27,10 +30,12 @@ from treadle.errors import BrokerError, LeaseLost
 from treadle.runtime.process_wire import (
     Ended,
     Frames,
+    FromChild,
     Logged,
     Place,
     Progressed,
     Request,
+    Running,
     Setup,
     Started,
     StepMade,
@@ -52,13 +57,27 @@ UNBORN = "ProcessNotStarted"
 DIED = "ProcessDied"
 """The error type of an attempt whose process died."""
 
-Said = Started | Progressed | Logged | StepsAsked | StepMade
+Said = Started | Running | Progressed | Logged | StepsAsked | StepMade
 
 _CHUNK = 64 * 1024
 _REAP_S = 5.0
+_START_S = 60.0
+"""How long a child may take to start, import the application and find the handler."""
 _TRIES = 2
 """A child may have died while it was idle: then the attempt had not begun, and gets another child."""
 _KINDS = ("treadle.ProcessDied", "builtins.Exception")
+
+
+class Limits(Protocol):
+    """The keeper of time limits; a crew is one."""
+
+    def pause_limit(self, attempt: Attempt, /) -> None:
+        """Let no time limit end an attempt that has not really begun."""
+        ...
+
+    def start_limit(self, attempt: Attempt, /) -> None:
+        """Count an attempt's time from now on."""
+        ...
 
 
 class _Died(Exception):
@@ -89,30 +108,42 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    async def run(self, request: Request, attempt: Attempt) -> Outcome:
-        """Run one attempt; raises `_Died` if the child ends first."""
+    async def run(self, request: Request, attempt: Attempt, running: Callable[[], None]) -> Outcome:
+        """Run one attempt, and call `running` when it begins; raises `_Died` if the child ends first."""
         begun = False
         try:
             await self._send(self._unsent + frame(request))
             self._unsent = b""
-            while True:
-                await anyio.wait_readable(self._connection)
-                data = self._connection.recv(_CHUNK)
-                if not data:
-                    raise _Died(begun=begun)
-                for body in self._frames.feed(data):
+            with anyio.move_on_after(_START_S) as starting:
+                while messages := await self._hear():
                     begun = True
-                    message = read_from_child(body)
-                    if isinstance(message, Ended):
-                        return outcome_of(message)
-                    await self._note(message, attempt)
+                    for message in messages:
+                        if isinstance(message, Ended):
+                            return outcome_of(message)
+                        if isinstance(message, Running):
+                            starting.deadline = inf
+                            running()
+                        await self._note(message, attempt)
+                raise _Died(begun=begun)
+            raise _Died(begun=False)
         except (BrokenPipeError, ConnectionResetError):
             raise _Died(begun=begun) from None
+
+    async def _hear(self) -> list[FromChild]:
+        """Wait for what the child says next; nothing if it is gone."""
+        heard: list[FromChild] = []
+        while not heard:
+            await anyio.wait_readable(self._connection)
+            data = self._connection.recv(_CHUNK)
+            if not data:
+                break
+            heard += [read_from_child(body) for body in self._frames.feed(data)]
+        return heard
 
     async def _note(self, message: Said, attempt: Attempt) -> None:
         notes, lease = attempt.tools.notes, attempt.lease
         match message:
-            case Started():
+            case Started() | Running():
                 return
             case Progressed(data=data):
                 notes.progress(lease, data)
@@ -177,8 +208,11 @@ class ProcessPool:
         app: str = "",
         memory_mb: int | None = None,
         cpu_seconds: int | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.size = size
+        self.limits = limits
+        """Whom to tell that an attempt's time begins; what a child needs to start does not count."""
         self._app = app
         self._memory_mb = memory_mb
         self._cpu_seconds = cpu_seconds
@@ -210,11 +244,13 @@ class ProcessPool:
             worker=attempt.tools.worker,
         )
         code = 0
+        if self.limits is not None:
+            self.limits.pause_limit(attempt)
         async with self._room:
             for _ in range(_TRIES):
                 child = await self._take()
                 try:
-                    outcome = await child.run(request, attempt)
+                    outcome = await child.run(request, attempt, partial(self._running, attempt))
                 except _Died as died:
                     code = await self._drop(child)
                     if died.begun:
@@ -226,6 +262,10 @@ class ProcessPool:
                     self._idle.append(child)
                     return outcome
         return _died(f"the process for it did not start: it {_how(code)}", begun=False)
+
+    def _running(self, attempt: Attempt) -> None:
+        if self.limits is not None:
+            self.limits.start_limit(attempt)
 
     async def _take(self) -> _Child:
         while self._idle:

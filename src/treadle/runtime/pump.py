@@ -23,12 +23,12 @@ from treadle.domain.selection import order
 from treadle.errors import BrokerError, SessionEnded
 from treadle.runtime.backoff import Backoff
 from treadle.runtime.clock import BrokerClock
+from treadle.runtime.crew import Crew
 from treadle.runtime.leases import Leases
 from treadle.runtime.notebook import Notebook
 from treadle.runtime.options import BATCH, WorkerOptions
 from treadle.runtime.report import WorkerReport
 from treadle.runtime.settle import Settler
-from treadle.runtime.slots import Crew
 
 _PUSH_WAIT_MS = 5_000
 _LONG_JOB = 10

@@ -32,6 +32,7 @@ from treadle.runtime.handlers import AnyHandler, AsyncHandler, SyncHandler, make
 from treadle.runtime.job_options import HandlerOptions, JobOptions, Options, amend
 
 if TYPE_CHECKING:
+    from treadle.broker.base import Durability
     from treadle.runtime.handle import Job
 
 P = ParamSpec("P")
@@ -41,8 +42,11 @@ R = TypeVar("R")
 class EnqueueClient(Protocol):
     """What handlers need of a client."""
 
-    async def enqueue(self, jobs: Sequence[Spec]) -> list[Job[Any]]:
-        """Store jobs; return their handles in the same order, or raise."""
+    async def enqueue(self, jobs: Sequence[Spec], *, checked: bool = False) -> list[Job[Any]]:
+        """Store jobs; return their handles in the same order, or raise.
+
+        `checked` says that nothing about them needs to be looked at again.
+        """
         ...
 
     def enqueue_sync(self, jobs: Sequence[Spec]) -> list[Job[Any]]:
@@ -54,9 +58,26 @@ class EnqueueClient(Protocol):
 # a Context is also one of P: checkers call that an overlap. The first overload that fits is meant.
 
 
+# A first parameter that takes anything fits a Context as well, and yet it is an argument of the
+# job; only such a parameter takes `_Foreign`. Checkers cannot name the arguments of these functions
+# without the first one, so those are not checked.
+
+
+class _Foreign:
+    """A type that no handler names."""
+
+
 class Decorator(Protocol):
     """What `handler(...)` returns: it turns a function into a handler."""
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[_Foreign, ...], Coroutine[Any, Any, R]], /
+    ) -> AsyncHandler[..., R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[_Foreign, ...], R], /
+    ) -> SyncHandler[..., R]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
@@ -110,10 +131,21 @@ class Registry:
         return DEFAULT_POLICY if self.parent is None else self.parent.default_policy
 
     @property
+    def durability(self) -> Durability | None:
+        """Return the least that its workers accept of a broker; None accepts all."""
+        return None if self.parent is None else self.parent.durability
+
+    @property
     def payload_bytes(self) -> int:
         """Return the limit of a payload."""
         return PAYLOAD_BYTES if self.parent is None else self.parent.payload_bytes
 
+    @overload
+    def handler(  # type: ignore[overload-overlap]
+        self, name: Callable[Concatenate[_Foreign, ...], Coroutine[Any, Any, R]], /
+    ) -> AsyncHandler[..., R]: ...
+    @overload
+    def handler(self, name: Callable[Concatenate[_Foreign, ...], R], /) -> SyncHandler[..., R]: ...
     @overload
     def handler(  # type: ignore[overload-overlap]
         self, name: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /

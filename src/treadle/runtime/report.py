@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from treadle.domain.outcome import Change
 from treadle.domain.state import Event, State
+
+_SUCCEEDED: Final = State.SUCCEEDED
+"""Looked up once: this is compared for every job."""
 
 
 class WorkerReport(Struct, kw_only=True):
@@ -24,6 +29,8 @@ class WorkerReport(Struct, kw_only=True):
     lease_lost: int = 0
     """Own outcomes that were refused because somebody else had written meanwhile."""
     orphans: int = 0
+    leaked: int = 0
+    """Tasks that handlers left behind, and that were cancelled."""
     stuck: int = 0
     recycle: bool = False
     """Too many slots are stuck: the process should be replaced."""
@@ -35,9 +42,11 @@ class WorkerReport(Struct, kw_only=True):
 
     def count(self, change: Change) -> None:
         """Count an accepted change."""
-        match change.state:
-            case State.SUCCEEDED:
-                self.succeeded += 1
+        state = change.state
+        if state is _SUCCEEDED:
+            self.succeeded += 1
+            return
+        match state:
             case State.DEAD:
                 self.dead += 1
             case State.CANCELLED:

@@ -7,7 +7,7 @@ running attempts as long as the grace period, cancels and hands back the rest, s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import anyio
@@ -23,16 +23,20 @@ from treadle.runtime.attempt import Attempt, Next, Tools
 from treadle.runtime.beat import Beat
 from treadle.runtime.chain import compose
 from treadle.runtime.clock import BrokerClock
+from treadle.runtime.crew import Crew
+from treadle.runtime.drain import DrainOrder
 from treadle.runtime.handlers import AnyHandler
 from treadle.runtime.janitor import Janitor
+from treadle.runtime.last_resort import LastResort
 from treadle.runtime.leases import Leases
+from treadle.runtime.leftovers import Leftovers
 from treadle.runtime.notebook import Notebook
 from treadle.runtime.options import BATCH, MOST_SOLO, WorkerOptions
 from treadle.runtime.pump import Pump
 from treadle.runtime.registry import Registry
 from treadle.runtime.report import WorkerReport
 from treadle.runtime.settle import Settler
-from treadle.runtime.slots import Crew, Stop
+from treadle.runtime.slots import Stop
 from treadle.runtime.solo import Alone
 from treadle.runtime.sweeper import Sweeper
 
@@ -48,33 +52,8 @@ _AFTER_GRACE_S = 1.0
 """How long cancelled handlers may take to end before they are handed back anyway."""
 
 
-async def _innermost(attempt: Attempt) -> Outcome:
-    return await attempt.handler.run(attempt)
-
-
-def _nothing() -> None:
-    """Halt nobody: no shift has begun."""
-
-
-class DrainOrder:
-    """When to stop, and how long running attempts may go on; written by the worker's `drain`."""
-
-    def __init__(self, grace_ms: int) -> None:
-        self.grace_ms = grace_ms
-        self.closed = anyio.Event()
-        """Set when everything is handed back and settled: what still runs, runs for nothing."""
-        self.asked = anyio.Event()
-        self.again = anyio.Event()
-        self.halt: Callable[[], None] = _nothing
-        """Lets no further job start, at once; callable from any thread."""
-
-    def ask(self, grace_ms: int | None) -> None:
-        """Ask for a drain; a later call can only shorten the grace period."""
-        if grace_ms is not None:
-            self.grace_ms = min(self.grace_ms, grace_ms)
-        if self.asked.is_set():
-            self.again.set()
-        self.asked.set()
+def _innermost(attempt: Attempt) -> Awaitable[Outcome]:
+    return attempt.handler.run(attempt)
 
 
 class Premises(Struct, frozen=True, kw_only=True):
@@ -131,8 +110,24 @@ class Shift:
             look=self._look,
         )
         given.order.halt = self._halt
+        given.tools.processes.limits = self._crew
+        self._leftovers = Leftovers(self._crews, given.report)
+        beat_broker = broker.another() if options.beat_in_thread else broker
+        last_resort = LastResort(
+            beat_broker,
+            session=given.session,
+            crews=self._crews,
+            settler=self._settler,
+            leases=self._leases,
+            order=given.order,
+            clock=given.clock,
+            broker_clock=given.broker_clock,
+            rng=rng,
+            report=given.report,
+            hard_exit=options.hard_exit,
+        )
         self._beat = Beat(
-            broker.another() if options.beat_in_thread else broker,
+            beat_broker,
             session=given.session,
             leases=self._leases,
             crews=self._crews,
@@ -142,6 +137,7 @@ class Shift:
             rng=rng,
             heard=self._heard,
             ended=self._session_ended,
+            last_resort=last_resort,
         )
         self._sweeper = Sweeper(
             broker,
@@ -260,11 +256,14 @@ class Shift:
 
     async def _keep(self) -> None:
         """Show that the loop turns, look for handlers that will not stop and jobs that cannot start."""
-        finished = 0
+        finished, second = 0, False
         while True:
             self._beat.alive()
             await anyio.sleep(_ALIVE_S)
             self._count_stuck()
+            second = not second
+            if second:
+                self._leftovers.look()
             if self._crew.buffer and self._crew.finished == finished:
                 # Prefetched behind jobs that turned out to be long: others may have a slot.
                 self._hand_back(self._crew.take_back())
@@ -292,6 +291,7 @@ class Shift:
         if report.stuck * 10 > len(slots) and not report.recycle:
             report.recycle = True
             logger.error("worker_recycles", extra={"stuck": report.stuck, "slots": len(slots)})
+            self._given.order.announce(self._given.clock.monotonic(), None)
             self._given.order.ask(None)
 
     async def _until_drained(self) -> None:
@@ -326,7 +326,7 @@ class Shift:
         while self._busy() and clock.monotonic() - now < _AFTER_GRACE_S:  # noqa: ASYNC110 - of several ends
             await anyio.sleep(_LOOK_S)
         for slot in (*self._crew.slots, *self._solo.slots):
-            if slot.record is not None:
+            if slot.record is not None and not slot.stuck:
                 self._hand_back([slot.record], started=True)
         while self._pump.unsettled and clock.monotonic() - now < _AFTER_GRACE_S:
             self._pump.notify()
@@ -356,7 +356,8 @@ class Shift:
             logger.warning("broker_away", extra={"duty": "drain", "error": str(error)})
 
     def _busy(self) -> bool:
-        return bool(self._crew.busy or self._solo.busy or self._pump.unsettled)
+        """Tell whether something runs that still counts, or is not settled."""
+        return bool(self._pump.unsettled) or not all(crew.all_stuck for crew in self._crews)
 
     def _hand_back(self, records: list[Record], *, started: bool = False) -> None:
         for record in records:

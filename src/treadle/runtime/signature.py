@@ -15,9 +15,11 @@ from typing import Annotated, Any, Final, TypeAlias, cast, get_args
 import msgspec
 from msgspec import Struct
 
+from treadle.domain.limits import PAYLOAD_DEPTH
 from treadle.errors import ConfigurationError
 from treadle.runtime.depends import Dependency, Plan, plan
 from treadle.runtime.hints import Unresolved, hints_of, is_context
+from treadle.runtime.shapes import is_number, is_text, shape_of
 
 _WHOLE: Final = "treadle:whole-payload"
 
@@ -44,8 +46,14 @@ class Signature(Struct, frozen=True, kw_only=True):
     """The function may be called with the values of `names` in order, and nothing else."""
     text_names: tuple[str, ...]
     """The arguments that are plain text."""
-    nests: bool
-    """Some argument may hold arrays or objects."""
+    deep: bool
+    """Some argument may be nested deeper than a payload may be."""
+    nulls: bool
+    """Some argument may hold null."""
+    numbers: tuple[str, ...]
+    """The arguments that are plain numbers."""
+    hides_numbers: bool
+    """Some other argument may hold a number."""
 
 
 def read(name: str, function: Callable[..., Any]) -> Signature:
@@ -69,6 +77,8 @@ def read(name: str, function: Callable[..., Any]) -> Signature:
             arguments[parameter.name] = parameter
     whole = _whole(where, arguments, hints)
     types = {name: _type(where, name, hints.get(name, Any)) for name in arguments}
+    shapes = {name: shape_of(kind) for name, kind in types.items()}
+    numbers = tuple(name for name, kind in types.items() if is_number(kind))
     by_position = [
         name for name, one in arguments.items() if one.kind is not inspect.Parameter.KEYWORD_ONLY
     ]
@@ -81,8 +91,11 @@ def read(name: str, function: Callable[..., Any]) -> Signature:
         wanted=wanted,
         plan=plan(name, wanted),
         calls_by_position=not wanted and len(by_position) == len(arguments),
-        text_names=tuple(name for name, kind in types.items() if _is_text(kind)),
-        nests=bool(whole) or any(not _is_flat(kind) for kind in types.values()),
+        text_names=tuple(name for name, kind in types.items() if is_text(kind)),
+        deep=bool(whole) or any(1 + one.depth > PAYLOAD_DEPTH for one in shapes.values()),
+        nulls=any(one.nulls for one in shapes.values()),
+        numbers=numbers,
+        hides_numbers=any(one.numbers for name, one in shapes.items() if name not in numbers),
     )
 
 
@@ -157,35 +170,3 @@ def _default(value: Any) -> Any:
 def _positional_only(function: Callable[..., Any]) -> tuple[str, ...]:
     parameters = inspect.signature(function).parameters.values()
     return tuple(one.name for one in parameters if one.kind is one.POSITIONAL_ONLY)
-
-
-def _members(kind: Any) -> tuple[msgspec.inspect.Type, ...]:
-    found = msgspec.inspect.type_info(kind)
-    return found.types if isinstance(found, msgspec.inspect.UnionType) else (found,)
-
-
-def _is_text(kind: Any) -> bool:
-    members = [one for one in _members(kind) if not isinstance(one, msgspec.inspect.NoneType)]
-    return bool(members) and all(isinstance(one, msgspec.inspect.StrType) for one in members)
-
-
-_FLAT = (
-    msgspec.inspect.BoolType,
-    msgspec.inspect.BytesType,
-    msgspec.inspect.DateTimeType,
-    msgspec.inspect.DateType,
-    msgspec.inspect.DecimalType,
-    msgspec.inspect.EnumType,
-    msgspec.inspect.FloatType,
-    msgspec.inspect.IntType,
-    msgspec.inspect.LiteralType,
-    msgspec.inspect.NoneType,
-    msgspec.inspect.StrType,
-    msgspec.inspect.TimeDeltaType,
-    msgspec.inspect.TimeType,
-    msgspec.inspect.UUIDType,
-)
-
-
-def _is_flat(kind: Any) -> bool:
-    return all(isinstance(one, _FLAT) for one in _members(kind))

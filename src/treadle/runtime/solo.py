@@ -18,9 +18,9 @@ import anyio
 
 from treadle.domain.outcome import Failed, Lost, Outcome
 from treadle.runtime.attempt import Attempt
+from treadle.runtime.crew import Crew
 from treadle.runtime.options import MOST_SOLO
 from treadle.runtime.processes import DIED, UNBORN, ProcessPool
-from treadle.runtime.slots import Crew
 
 
 class Alone:
@@ -46,7 +46,9 @@ class Alone:
     async def _in_child(self, attempt: Attempt) -> Outcome:
         children = self._children
         if children is None:
-            children = self._children = ProcessPool(MOST_SOLO, app=self._app)
+            _, suspects = self._crews()
+            children = ProcessPool(MOST_SOLO, app=self._app, limits=suspects)
+            self._children = children
         try:
             return await children.run(attempt)
         finally:

@@ -2,7 +2,8 @@
 
 The supervisor runs nothing itself. It starts its children, starts one again that died, a little later
 each time it dies young, passes SIGTERM and SIGINT on, and ends when all children have ended
-after a signal. A child that ends with exit code 0 without a signal is done (burst mode).
+after a signal. A child that is still there 2 s after the grace period hangs and is killed: its leases tell
+the others. A child that ends with exit code 0 without a signal is done (burst mode).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from math import inf
 from types import FrameType
 from typing import Any
 
@@ -19,12 +21,15 @@ from msgspec import Struct
 
 from treadle.broker.base import Clock
 from treadle.domain.retry import Exponential, Jitter, Rng, delay_ms
+from treadle.runtime.options import WorkerOptions
 
 logger = logging.getLogger("treadle.supervisor")
 
 _RESTART = Exponential(base_ms=100, cap_ms=10_000, jitter=Jitter.EQUAL)
 _YOUNG_S = 10.0
 _TICK_S = 0.05
+_AFTER_GRACE_S = 2.0
+"""How long after the grace period a child may still be there."""
 _HOPELESS = frozenset({2, 3, 5})
 """Exit codes of `qrun` that no restart can heal: wrong usage, no app, a missing plugin."""
 
@@ -53,12 +58,15 @@ class Supervisor:
         *,
         clock: Clock,
         rng: Rng,
+        grace_ms: int = WorkerOptions().grace_ms,
     ) -> None:
         self.children = [Child(name, tuple(command(name))) for name in names]
         self._clock = clock
         self._rng = rng
         self._signals: list[int] = []
         self._stopping = False
+        self._grace_s = grace_ms / 1000
+        self._kill_at = inf
         self._wake = threading.Event()
 
     def run(self) -> int:
@@ -96,16 +104,28 @@ class Supervisor:
 
     def _pass_on(self) -> None:
         while self._signals:
-            number = self._signals.pop(0)
-            self._stopping = True
-            for child in self.children:
-                if child.process is None:
-                    child.done = True
-                elif child.process.poll() is None:
-                    child.process.send_signal(number)
+            self._pass(self._signals.pop(0))
+
+    def _pass(self, number: int) -> None:
+        self._expect_the_end()
+        for child in self.children:
+            if child.process is None:
+                child.done = True
+            elif child.process.poll() is None:
+                child.process.send_signal(number)
+
+    def _expect_the_end(self) -> None:
+        """Give the children their grace period; none at the second signal."""
+        now = self._clock.monotonic()
+        grace_s = 0.0 if self._stopping else self._grace_s
+        self._kill_at = min(self._kill_at, now + grace_s + _AFTER_GRACE_S)
+        self._stopping = True
 
     def _tend(self) -> None:
         now = self._clock.monotonic()
+        if now >= self._kill_at:
+            self._kill_at = inf
+            self._kill()
         for child in self.children:
             if child.done:
                 continue
@@ -121,9 +141,8 @@ class Supervisor:
 
     def _ended(self, child: Child, code: int, now: float) -> None:
         child.process = None
-        if code in _HOPELESS:
-            self._stopping = True  # the others were started with the same command line
-            self._signals.append(signal.SIGTERM)
+        if code in _HOPELESS and not self._stopping:
+            self._pass(signal.SIGTERM)  # the others were started with the same command line
         if self._stopping or code == 0:
             child.done = True
             child.exit_code = code if code >= 0 else 128 - code
@@ -138,6 +157,12 @@ class Supervisor:
         logger.warning(
             "child_restarted", extra={"worker": child.name, "died": died, "delay_ms": delay}
         )
+
+    def _kill(self) -> None:
+        for child in self.children:
+            if child.process is not None and child.process.poll() is None:
+                logger.error("child_killed", extra={"worker": child.name})
+                child.process.kill()
 
     def _kill_rest(self) -> None:
         """End what is left when the supervisor itself fails: no child outlives it unwatched."""

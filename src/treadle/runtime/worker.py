@@ -31,14 +31,16 @@ from treadle.domain.selection import names
 from treadle.errors import BrokerError, SessionEnded
 from treadle.runtime.attempt import Tools
 from treadle.runtime.backoff import Backoff
+from treadle.runtime.client.lane import refuse_weaker
 from treadle.runtime.clock import BrokerClock, SystemClock
+from treadle.runtime.drain import DrainOrder
 from treadle.runtime.names import HeldName, hold_name
 from treadle.runtime.notebook import Notebook
 from treadle.runtime.options import WorkerOptions
 from treadle.runtime.processes import ProcessPool
 from treadle.runtime.registry import Registry
 from treadle.runtime.report import WorkerReport
-from treadle.runtime.shift import DrainOrder, Premises, Shift
+from treadle.runtime.shift import Premises, Shift
 from treadle.runtime.sweeper import settle_abandoned
 from treadle.runtime.threads import ThreadPool
 
@@ -75,7 +77,7 @@ class Worker:
 
         A second call can only shorten the grace period.
         """
-        self._order.halt()
+        self._order.announce(self._clock.monotonic(), grace_ms)
         if self._loop is not None:
             self._loop.post(lambda: self._order.ask(grace_ms))
         else:
@@ -86,12 +88,15 @@ class Worker:
 
         Raises:
             BrokerUnavailable: if the broker cannot be reached at the start. Later outages are waited out.
+            BrokerRefused: if it promises less than the application's setting `durability` asks for.
             SessionEnded: if another process opened a session under the same name.
         """
         self._loop = LoopHandle()
         broker = self._broker_factory()
         held: HeldName | None = None
         async with broker:
+            if self._registry.durability is not None:
+                await refuse_weaker(broker, self._registry.durability)
             try:
                 if not self.options.name:
                     held = hold_name(broker.url.raw)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.clients import Shop
-from tests.support.virtual import LoopClock
 from treadle.runtime.client import Client
+from treadle.testing.virtual import LoopClock
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from tests.support.clients import ERROR, ONCE, Shop, enqueue, held, make_job
+from treadle.conformance.faults import Fault
 from treadle.domain.job import After, Ref
 from treadle.domain.outcome import Failed
 from treadle.domain.state import Shown
@@ -143,7 +144,7 @@ async def test_who_is_second_decides_again_with_what_stands(shop: Shop, client: 
 async def test_a_write_whose_reply_was_lost_counts_as_done(shop: Shop, client: Client) -> None:
     job = await enqueue(client)
     await client.stats()
-    shop.network.lose_replies = 1
+    shop.faults.script("apply", Fault.RESENT)
 
     await job.cancel()
 

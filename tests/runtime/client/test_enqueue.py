@@ -9,7 +9,6 @@ import pytest
 from msgspec import structs
 
 from tests.support.clients import Shop, enqueue, held, make_job
-from tests.support.virtual import LoopClock
 from treadle.broker.base import Filter
 from treadle.domain.job import After, Ref
 from treadle.domain.state import Shown
@@ -23,6 +22,7 @@ from treadle.errors import (
 )
 from treadle.runtime.client import Client, plain_json
 from treadle.runtime.handle import Job
+from treadle.testing.virtual import LoopClock
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 async def test_making_a_client_does_nothing(shop: Shop) -> None:
     shop.client()
 
-    assert shop.network.connected == 0
+    assert shop.arrived.connected == 0
 
 
 async def test_enqueue_returns_a_handle_that_knows_what_was_sent(client: Client) -> None:
@@ -49,7 +49,7 @@ async def test_a_handle_shows_that_a_delayed_job_is_scheduled(client: Client) ->
 
 async def test_nothing_enqueued_is_nothing_sent(shop: Shop, client: Client) -> None:
     assert await client.enqueue([]) == []
-    assert shop.network.enqueues == []
+    assert shop.arrived.enqueues == []
 
 
 @pytest.mark.promise(3)
@@ -81,14 +81,14 @@ async def test_a_payload_over_the_limit_is_refused_before_anything_is_sent(
     with pytest.raises(TooLarge, match="1002 bytes, the limit is 1000"):
         await client.enqueue(jobs)
 
-    assert shop.network.enqueues == []
+    assert shop.arrived.enqueues == []
 
 
 async def test_a_payload_nested_too_deep_is_refused(shop: Shop, client: Client) -> None:
     with pytest.raises(PayloadError, match="nested deeper than 64"):
         await enqueue(client, payload=b"[" * 65 + b"]" * 65)
 
-    assert shop.network.enqueues == []
+    assert shop.arrived.enqueues == []
 
 
 async def test_many_brackets_are_not_too_deep(client: Client) -> None:
@@ -158,7 +158,7 @@ async def test_many_jobs_go_in_calls_of_1000_and_keep_their_order(
     handles = await client.enqueue(jobs)
 
     assert [handle.id for handle in handles] == [job.id for job in jobs]
-    assert shop.network.enqueues == [1_000, 1_000, 500]
+    assert shop.arrived.enqueues == [1_000, 1_000, 500]
     assert [(await shop.claim()).job.id for _ in range(3)] == ["job-0000", "job-0001", "job-0002"]
 
 
@@ -247,11 +247,11 @@ async def test_a_client_disconnects_when_it_is_closed_and_connects_again(
     shop: Shop, client: Client
 ) -> None:
     await enqueue(client, "a")
-    assert shop.network.connected == 1
+    assert shop.arrived.connected == 1
 
     await client.close()
     await client.close()
-    assert shop.network.connected == 0
+    assert shop.arrived.connected == 0
 
     await enqueue(client, "b")
-    assert shop.network.connected == 1
+    assert shop.arrived.connected == 1

@@ -8,6 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from tests.support.clients import Shop, enqueue, make_job
 from treadle.broker.base import Durability
+from treadle.conformance.faults import Fault
 from treadle.domain.job import Ref
 from treadle.domain.state import State
 from treadle.errors import (
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_broker_that_refuses_the_connection_accepts_nothing(
     shop: Shop, client: Client
 ) -> None:
-    shop.network.refuse = True
+    shop.faults.cut("connect", "enqueue")
 
     with pytest.raises(NotAccepted, match="nothing was stored: cannot reach the broker") as caught:
         await enqueue(client)
@@ -39,7 +40,7 @@ async def test_a_broker_that_does_not_answer_is_uncertain_after_5_s(
     shop: Shop, client: Client
 ) -> None:
     await client.broker()
-    shop.network.hang()
+    shop.faults.hold("enqueue")
     started = anyio.current_time()
 
     with pytest.raises(Uncertain, match="did not answer within 5 s") as caught:
@@ -53,7 +54,7 @@ async def test_a_broker_that_does_not_answer_is_uncertain_after_5_s(
 async def test_a_connection_that_hangs_accepts_nothing_after_5_s(
     shop: Shop, client: Client
 ) -> None:
-    shop.network.hang_connecting = True
+    shop.faults.hold("connect")
     started = anyio.current_time()
 
     with pytest.raises(NotAccepted, match="did not answer within 5 s"):
@@ -67,7 +68,7 @@ async def test_who_waits_behind_a_hanging_call_is_told_in_time_too(
     shop: Shop, client: Client
 ) -> None:
     await client.broker()
-    shop.network.hang()
+    shop.faults.hold("enqueue")
     told: dict[str, tuple[type[TreadleError], float]] = {}
 
     async def customer(id: str, after: float) -> None:
@@ -89,7 +90,7 @@ async def test_who_waits_behind_a_hanging_call_is_told_in_time_too(
 @pytest.mark.promise(3)
 async def test_a_job_that_was_never_sent_was_not_accepted(shop: Shop, client: Client) -> None:
     await client.broker()
-    shop.network.hang()
+    shop.faults.hold("enqueue")
     told: dict[str, type[TreadleError]] = {}
 
     async def customer(id: str) -> None:
@@ -109,18 +110,18 @@ async def test_a_job_that_was_never_sent_was_not_accepted(shop: Shop, client: Cl
 
 @pytest.mark.promise(1, 3)
 async def test_a_lost_reply_is_asked_for_again_and_stores_once(shop: Shop, client: Client) -> None:
-    shop.network.lose_replies = 1
+    shop.faults.script("enqueue", Fault.LOSE_REPLY)
 
     job = await enqueue(client)
 
     (queue,) = (await client.stats()).queues
     assert (job.id, queue.waiting) == ("job-1", 1)
-    assert shop.network.enqueues == [1, 1]
+    assert shop.arrived.enqueues == [1, 1]
 
 
 @pytest.mark.promise(3)
 async def test_replies_that_stay_lost_are_uncertain(shop: Shop, client: Client) -> None:
-    shop.network.lose_replies = 1_000
+    shop.faults.script("enqueue", *[Fault.LOSE_REPLY] * 1_000)
     started = anyio.current_time()
 
     with pytest.raises(Uncertain) as caught:
@@ -149,8 +150,8 @@ async def test_callers_that_enqueue_at_the_same_time_share_calls(
         for number in range(100):
             tasks.start_soon(customer, number)
 
-    assert sum(shop.network.enqueues) == 1_000
-    assert len(shop.network.enqueues) <= 30
+    assert sum(shop.arrived.enqueues) == 1_000
+    assert len(shop.arrived.enqueues) <= 30
 
 
 async def test_one_caller_alone_is_sent_at_once(shop: Shop, client: Client) -> None:
@@ -159,7 +160,7 @@ async def test_one_caller_alone_is_sent_at_once(shop: Shop, client: Client) -> N
     for number in range(3):
         await enqueue(client, f"job-{number}")
 
-    assert shop.network.enqueues == [1, 1, 1]
+    assert shop.arrived.enqueues == [1, 1, 1]
     assert anyio.current_time() - started < 0.001
 
 
@@ -169,7 +170,7 @@ async def test_cancelling_who_leads_does_not_harm_who_came_along(
     shop: Shop, client: Client, kept: int
 ) -> None:
     await client.broker()
-    shop.network.hang()
+    shop.faults.hold("enqueue")
     scopes = [anyio.CancelScope() for _ in range(4)]
     stored: list[str] = []
 
@@ -184,7 +185,7 @@ async def test_cancelling_who_leads_does_not_harm_who_came_along(
             await anyio.sleep(0.1)
             scopes[number].cancel()
         await anyio.sleep(0.1)
-        shop.network.move()
+        shop.faults.let_go("enqueue")
 
     assert stored == [f"job-{kept}"]
     assert (await client.get(Ref("", f"job-{kept}"))).head.state is State.WAITING
@@ -194,12 +195,12 @@ async def test_all_callers_of_a_flight_can_be_cancelled_and_the_next_one_flies(
     shop: Shop, client: Client
 ) -> None:
     await client.broker()
-    shop.network.hang()
+    shop.faults.hold("enqueue")
     async with anyio.create_task_group() as tasks:
         for number in range(5):
             tasks.start_soon(enqueue, client, f"job-{number}")
         await anyio.sleep(0.1)
         tasks.cancel_scope.cancel()
-    shop.network.move()
+    shop.faults.let_go("enqueue")
 
     assert (await enqueue(client, "next")).id == "next"

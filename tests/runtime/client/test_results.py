@@ -112,7 +112,7 @@ async def test_the_result_of_a_job_nobody_knows_is_gone(shop: Shop, client: Clie
 
 async def test_a_result_is_found_although_its_event_was_lost(shop: Shop, client: Client) -> None:
     job = await enqueue(client)
-    shop.network.silent_events = True
+    shop.arrived.silent_events = True
     started = anyio.current_time()
 
     async with anyio.create_task_group() as tasks:
@@ -133,10 +133,10 @@ async def test_who_waits_for_a_result_waits_out_an_outage(shop: Shop, client: Cl
 
     async def outage() -> None:
         await anyio.sleep(1)
-        shop.network.away = True
+        shop.faults.cut("get")
         await anyio.sleep(20)
         await shop.run()
-        shop.network.away = False
+        shop.faults.mend()
 
     started = anyio.current_time()
     async with anyio.create_task_group() as tasks:
@@ -148,7 +148,7 @@ async def test_who_waits_for_a_result_waits_out_an_outage(shop: Shop, client: Cl
 
 async def test_a_broker_that_was_never_there_is_told_at_once(shop: Shop, client: Client) -> None:
     job = await enqueue(client)
-    shop.network.away = True
+    shop.faults.cut("get")
 
     with pytest.raises(BrokerUnavailable):
         await job.result(timeout=60)

@@ -92,3 +92,13 @@ def test_a_forked_child_does_not_repeat_its_parents_ids() -> None:
     )
 
     assert done.stdout.strip() == "400"
+
+
+def test_many_ids_are_those_that_come_one_by_one() -> None:
+    ids = Ids()
+
+    made = [one for n in (1, 255, 256, 257, 1_000) for one in [*ids.many(n), ids.new()]]
+
+    assert made == sorted(set(made))
+    assert len(made) == 1_769 + 5
+    assert all(uuid.UUID(one).version == 7 and str(uuid.UUID(one)) == one for one in made)

@@ -123,6 +123,8 @@ def test_everything_that_is_said_is_in_the_job() -> None:
         ({"priority": "HIGH"}, "priority 'HIGH'"),
         ({"unique": ""}, "unique is a text of 1 to 256 bytes"),
         ({"unique": "ü" * 129}, "unique is a text of 1 to 256 bytes"),
+        ({"unique": "\ud800"}, "unique is a text of 1 to 256 bytes, got '\\ud800'"),
+        ({"key": "\ud800"}, "key is a text of 1 to 256 bytes"),
         ({"unique_for": "final"}, "need `unique`"),
         ({"unique": "a", "unique_for": "ever"}, "unique_for is 'waiting', 'final' or a timedelta"),
         ({"unique": "a", "on_conflict": "merge"}, "on_conflict is 'existing', 'reject' or"),

@@ -244,3 +244,15 @@ async def test_handlers_of_the_main_script_are_found_too(
     )
 
     assert done.stdout.startswith("Succeeded(result=b'"), done.stderr
+
+
+async def test_tasks_that_a_handler_leaks_in_a_child_are_gone_for_the_next(
+    anyio_backend: str,
+) -> None:
+    if anyio_backend == "trio":
+        pytest.skip("only asyncio has tasks that outlive who made them")
+    async with bench() as tools:
+        pool = tools.tools.processes
+        found = [_result(await pool.run(tools.attempt(children.leaks))) for _ in range(3)]
+
+    assert found == [0, 0, 0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from threading import Lock
 from typing import Any, Final, assert_never, cast
 
@@ -76,21 +77,27 @@ class Client:
         self._pid = os.getpid()
         self._broker_clock = BrokerClock(clock)
 
-    async def enqueue(self, jobs: Sequence[Spec]) -> list[Job[Any]]:
+    async def enqueue(self, jobs: Sequence[Spec], *, checked: bool = False) -> list[Job[Any]]:
         """Store each job once; return their handles.
 
         A job whose id is known already, or whose unique key is held by a job that shall be kept,
-        gives the handle of that one. All are checked before any is sent. If some of many are refused,
-        the error says how many and which; those that were accepted stay.
+        gives the handle of that one. All are checked before any is sent, unless `checked` says that
+        it was done. If some of many are refused, the error says how many and which; those that were
+        accepted stay.
 
         Raises:
             PayloadError, TooLarge, ConfigurationError: if one does not fit; nothing was stored.
             NotAccepted: if jobs were refused, or the broker cannot be reached.
             Uncertain: if jobs may be stored; `ids` names them, and enqueueing them again is safe.
         """
-        self._check(jobs)
+        if not checked:
+            self._check(jobs)
         if len(jobs) == 1:  # almost all calls
-            return [await self._enqueue_one(jobs)]
+            lane = self._lane()
+            (result,) = await lane.flights.fly(jobs)
+            if type(result) is Applied:
+                return [Job(self, jobs[0])]
+            return [await self._settle_one(lane, jobs[0], result)]
         handles: list[Job[Any]] = []
         for start in range(0, len(jobs), FLIGHT_JOBS):
             some = jobs[start : start + FLIGHT_JOBS] if len(jobs) > FLIGHT_JOBS else jobs
@@ -256,12 +263,8 @@ class Client:
         if error is not None:
             raise error
 
-    async def _enqueue_one(self, jobs: Sequence[Spec]) -> Job[Any]:
-        lane = self._lane()
-        (result,) = await lane.flights.fly(jobs)
-        if type(result) is Applied:
-            return Job(self, jobs[0])
-        answer = await self._settle(lane, jobs[0], result)
+    async def _settle_one(self, lane: Lane, job: Spec, result: Result) -> Job[Any]:
+        answer = await self._settle(lane, job, result)
         if isinstance(answer, NotAccepted):
             raise answer
         return answer
@@ -270,7 +273,7 @@ class Client:
         lane = self._lane()
         results = await lane.flights.fly(jobs)
         if {type(result) for result in results} == {Applied}:
-            return [Job(self, job) for job in jobs]
+            return list(map(Job, repeat(self), jobs))
         return [
             await self._settle(lane, job, result) for job, result in zip(jobs, results, strict=True)
         ]

@@ -17,8 +17,10 @@ from typing import Final
 
 import anyio
 from anyio.lowlevel import checkpoint
+from msgspec import Struct
 
 from treadle.broker.base import Applied, Broker, Clock, Duplicate
+from treadle.broker.sleeper import Sleeper
 from treadle.domain.job import Job
 from treadle.domain.outcome import Refused
 from treadle.errors import BrokerUnavailable, NotAccepted, Uncertain
@@ -31,39 +33,36 @@ _TOO_LATE_S: Final = 0.001
 Result = Applied | Duplicate | Refused
 
 
-class _Caller:
+class _Caller(Struct, eq=False):
     """One call of `fly`: its jobs, and what became of them."""
 
-    __slots__ = ("arrived", "failure", "gone", "jobs", "landed", "leads", "results", "sent")
-
-    def __init__(self, jobs: Sequence[Job], arrived: float) -> None:
-        self.jobs = jobs
-        self.arrived = arrived
-        self.landed: anyio.Event | None = None
-        self.leads = False
-        self.gone = False
-        """Its task was cancelled: nobody waits for the answer."""
-        self.sent = False
-        """A broker call with these jobs was made whose effect is not known."""
-        self.results: Sequence[Result] | None = None
-        self.failure: Exception | None = None
-
-    @property
-    def is_answered(self) -> bool:
-        return self.results is not None or self.failure is not None
-
-    @property
-    def goes_again(self) -> bool:
-        return not self.is_answered and not self.gone
-
-    def wake(self) -> None:
-        if self.landed is not None:
-            self.landed.set()
+    jobs: Sequence[Job]
+    arrived: float
+    wake: Callable[[], object] | None = None
+    leads: bool = False
+    gone: bool = False
+    """Its task was cancelled: nobody waits for the answer."""
+    sent: bool = False
+    """A broker call with these jobs was made whose effect is not known."""
+    is_answered: bool = False
+    """It has results, or a failure."""
+    results: Sequence[Result] = ()
+    failure: Exception | None = None
 
     def answer(self) -> Sequence[Result]:
         if self.failure is not None:
             raise self.failure
-        return self.results or ()
+        return self.results
+
+    def land(self, results: Sequence[Result]) -> None:
+        """Take what the broker answered."""
+        self.results = results
+        self.is_answered = True
+
+    def raises(self, failure: Exception) -> None:
+        """Take an error as the answer."""
+        self.failure = failure
+        self.is_answered = True
 
     def fail(self, why: str, cause: Exception | None = None) -> None:
         """Fail with what is true of these jobs: not stored, or not known."""
@@ -71,10 +70,11 @@ class _Caller:
             ids = [job.id for job in self.jobs]
             text = f"{_named(self.jobs)}: it is not known whether it was stored: {why}. "
             text += "Enqueueing again with the same id is safe."
-            self.failure = Uncertain(text, ids=ids)
+            failure: Exception = Uncertain(text, ids=ids)
         else:
-            self.failure = NotAccepted(f"{_named(self.jobs)}: nothing was stored: {why}")
-        self.failure.__cause__ = cause
+            failure = NotAccepted(f"{_named(self.jobs)}: nothing was stored: {why}")
+        failure.__cause__ = cause
+        self.raises(failure)
 
 
 class Flights:
@@ -94,6 +94,7 @@ class Flights:
         self._clock = clock
         self._waiting: list[_Caller] = []
         self._flying = False
+        self._sleeper = Sleeper()
 
     async def fly(self, jobs: Sequence[Job]) -> Sequence[Result]:
         """Store up to `FLIGHT_JOBS` jobs, together with those of others; answer for each of them.
@@ -106,8 +107,8 @@ class Flights:
         self._waiting.append(caller)
         try:
             if self._flying:
-                caller.landed = anyio.Event()
-                await caller.landed.wait()
+                landed, caller.wake = self._sleeper.make()
+                await landed
                 if not caller.leads:
                     return caller.answer()
             caller.leads = self._flying = True
@@ -127,8 +128,10 @@ class Flights:
             return
         self._flying = bool(self._waiting)
         if self._flying:
-            self._waiting[0].leads = True
-            self._waiting[0].wake()
+            first = self._waiting[0]
+            first.leads = True
+            if first.wake is not None:
+                first.wake()
 
     async def _lead(self) -> None:
         await checkpoint()  # who was answered just now comes along with what it has next
@@ -136,9 +139,10 @@ class Flights:
         try:
             await self._send(going)
         finally:
-            self._waiting[:0] = [caller for caller in going if caller.goes_again]
+            again = [one for one in going if not (one.is_answered or one.gone)]
+            self._waiting[:0] = again
             for caller in going:
-                if caller.is_answered:
+                if caller.is_answered and caller.wake is not None:
                     caller.wake()
 
     def _take(self) -> list[_Caller]:
@@ -154,27 +158,26 @@ class Flights:
 
     async def _send(self, callers: Sequence[_Caller]) -> None:
         latest = self._clock.monotonic() - self._timeout_s + _TOO_LATE_S
-        for caller in callers:
-            if caller.arrived < latest:
-                caller.fail(f"the broker did not answer within {self._timeout_s:g} s")
-        going = [caller for caller in callers if not caller.is_answered]
-        if len(going) < len(callers):
+        oldest = min([caller.arrived for caller in callers])
+        if oldest < latest:
+            for caller in callers:
+                if caller.arrived < latest:
+                    caller.fail(f"the broker did not answer within {self._timeout_s:g} s")
             return  # the leader is among those who are late: somebody else leads the rest
-        left = min(caller.arrived for caller in going) - latest + _TOO_LATE_S
-        fresh = [caller for caller in going if not caller.sent]
-        with anyio.move_on_after(left):
+        fresh = [caller for caller in callers if not caller.sent]
+        with anyio.move_on_after(oldest - latest + _TOO_LATE_S):
             try:
-                await self._call(going)
+                await self._call(callers)
             except BrokerUnavailable as error:  # this call stored nothing
                 for caller in fresh:
                     caller.sent = False
                     caller.fail(str(error), error)
-                await anyio.sleep(_AGAIN_S if len(fresh) < len(going) else 0)
+                await anyio.sleep(_AGAIN_S if len(fresh) < len(callers) else 0)
             except Uncertain:
                 await anyio.sleep(_AGAIN_S)
             except Exception as error:  # noqa: BLE001 - each caller raises it
-                for caller in going:
-                    caller.failure = error
+                for caller in callers:
+                    caller.raises(error)
 
     async def _call(self, going: Sequence[_Caller]) -> None:
         broker = await self._broker()
@@ -187,7 +190,7 @@ class Flights:
         end = 0
         for caller in going:
             begin, end = end, end + len(caller.jobs)
-            caller.results = enqueued.results if one else enqueued.results[begin:end]
+            caller.land(enqueued.results if one else enqueued.results[begin:end])
 
 
 def _named(jobs: Sequence[Job]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 import anyio
+from anyio.lowlevel import RunVar
 
 from treadle.broker.base import Broker, Clock, Durability
 from treadle.broker.loop import LoopHandle
@@ -13,9 +14,12 @@ from treadle.errors import BrokerRefused
 from treadle.runtime.client.flights import Flights
 from treadle.runtime.client.watch import Watch
 from treadle.runtime.clock import BrokerClock
+from treadle.runtime.owner import unowned
 
 _DISCONNECT_S: Final = 5.0
 _STRENGTH: Final = tuple(Durability)
+_KEEPERS: RunVar[set[AsyncGenerator[None, None]]] = RunVar("treadle_keepers")
+"""What each event loop keeps until its end: a generator left to the garbage collector ends nowhere."""
 
 
 class Lane:
@@ -69,14 +73,17 @@ class Lane:
         """Disconnect. Calling twice is harmless, and the next call connects again."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
+            _keepers().discard(keeper)
             await keeper.aclose()
 
     async def _connect(self) -> None:
-        await self._broker.connect()
+        with unowned():  # the job that connects first may end long before the last call
+            await self._broker.connect()
         if self._durability is not None:
             await refuse_weaker(self._broker, self._durability)
         self._connected = True
         self._keeper = self._until_the_loop_ends()
+        _keepers().add(self._keeper)
         await anext(self._keeper)
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
@@ -88,6 +95,14 @@ class Lane:
             self._connected = False
             with anyio.move_on_after(_DISCONNECT_S, shield=True):
                 await self._broker.disconnect()
+
+
+def _keepers() -> set[AsyncGenerator[None, None]]:
+    keepers = _KEEPERS.get(None)
+    if keepers is None:
+        keepers = set[AsyncGenerator[None, None]]()
+        _KEEPERS.set(keepers)
+    return keepers
 
 
 async def refuse_weaker(broker: Broker, wanted: Durability) -> None:
