@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import msgspec
 
 from treadle.broker.url import masked
-from treadle.settings import LogFormat, LogLevel
+from treadle.settings import LogFormat, LogLevel, redacted_fields
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
@@ -90,23 +91,25 @@ def configure(
     format: LogFormat | None = None,
     level: LogLevel = LogLevel.INFO,
     stream: TextIO | None = None,
+    redact: Sequence[str] = (),
 ) -> LogFormat:
     """Send every log record of this process to `stream` (stderr), in one format.
 
-    Replaces the handlers of the root logger, so calling it again changes the format.
+    Fields whose paths fit `redact` are not shown. Replaces the handlers of the root logger, so
+    calling it again changes the format.
     """
     out = sys.stderr if stream is None else stream
     chosen = chosen_format(format, out)
     handler = logging.StreamHandler(out)
     handler.addFilter(MaskUrls())
-    handler.setFormatter(_formatter(chosen, colors=out.isatty()))
+    handler.setFormatter(_formatter(chosen, colors=out.isatty(), redact=redact))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
     return chosen
 
 
-def _formatter(chosen: LogFormat, *, colors: bool) -> logging.Formatter:
+def _formatter(chosen: LogFormat, *, colors: bool, redact: Sequence[str]) -> logging.Formatter:
     import structlog  # noqa: PLC0415 - slow, and only a process that logs needs it
 
     fields: list[Processor] = [
@@ -117,6 +120,8 @@ def _formatter(chosen: LogFormat, *, colors: bool) -> logging.Formatter:
     ]
     first: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     first += [structlog.processors.format_exc_info, _mask_fields]
+    if redact:
+        first.append(partial(_hide_fields, redact))
     last: list[Processor]
     match chosen:
         case LogFormat.JSON:
@@ -145,6 +150,10 @@ def _mask_fields(_logger: object, _name: str, fields: Fields) -> Fields:
         if isinstance(value, str) and "://" in value:
             fields[key] = masked(value)
     return fields
+
+
+def _hide_fields(redact: Sequence[str], _logger: object, _name: str, fields: Fields) -> Fields:
+    return dict(redacted_fields(fields, redact))
 
 
 def _plain_fields(_logger: object, _name: str, fields: Fields) -> Fields:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import ExitStack
 from pathlib import Path
 
+import anyio
 import pytest
 from msgspec import structs
 
 from tests.cli.conftest import Qrun
 from tests.support.factories import NOW, make_job, make_record
+from treadle import Jobs
+from treadle.broker.sqlite.lock import SideLock
 from treadle.cli.demo.figures import figures
-from treadle.cli.demo.run import plan
+from treadle.cli.demo.profiles import examples
 from treadle.cli.place import fresh_place
 from treadle.domain.job import After, HistoryRow, Record
 from treadle.domain.state import State
+from treadle.errors import BrokerUnavailable
 
 DEMO_KEYS = {"enqueued", "succeeded", "dead", "retried", "recovered", "lost", "jobs_per_second"}
 
@@ -86,30 +92,60 @@ def test_waiting_is_counted_from_when_the_job_was_due() -> None:
 
 
 def test_the_plan_holds_every_example_some_of_them_delayed() -> None:
-    jobs = plan(50)
+    jobs = examples(50)
 
     assert len({job.id for job in jobs}) == 500
     assert len({job.type for job in jobs}) == 10
     assert sum(job.due != After(0) for job in jobs) == 20
 
 
+def store(url: str) -> None:
+    """Leave a job in a store."""
+
+    async def main() -> None:
+        async with Jobs(url) as app:
+            await app.client.enqueue([make_job(id="a")])
+
+    anyio.run(main)
+
+
 def test_a_fresh_place_is_beside_the_file_that_was_named(tmp_path: Path) -> None:
     kept = tmp_path / "jobs.db"
     kept.write_text("mine")
 
-    with fresh_place(f"sqlite:///{kept}?durability=process", "demo") as url:
-        made = Path(url.removeprefix("sqlite:///").removesuffix("?durability=process"))
-        made.with_name(f"{made.name}-wal").write_text("x")
-        made.write_text("x")
+    with fresh_place(f"sqlite:///{kept}?durability=process&namespace=shop", "demo") as url:
+        store(url)
+        made = set(tmp_path.iterdir()) - {kept}
 
-    assert made.parent == tmp_path
+    assert re.fullmatch(r"sqlite:.*\?durability=process&namespace=demo-[0-9a-f]{8}", url)
+    assert any(re.fullmatch(r"jobs\.demo-[0-9a-f]{8}\.db", path.name) for path in made)
     assert list(tmp_path.iterdir()) == [kept]
     assert kept.read_text() == "mine"
 
 
-def test_a_fresh_place_elsewhere_is_a_namespace_of_its_own() -> None:
-    with fresh_place("redis://cache/0?namespace=shop", "demo") as url:
-        assert url.startswith("redis://cache/0?namespace=demo-")
+def test_a_fresh_place_is_erased_also_if_the_work_in_it_failed(tmp_path: Path) -> None:
+    def work() -> None:
+        with fresh_place(f"sqlite:///{tmp_path}/jobs.db", "demo") as url:
+            store(url)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fresh_place_that_cannot_be_erased_is_told(tmp_path: Path) -> None:
+    def work(held: ExitStack) -> None:
+        with fresh_place(f"sqlite:///{tmp_path}/jobs.db?busy_timeout=10", "demo") as url:
+            store(url)
+            (lock,) = tmp_path.glob("*.lock")
+            keeper = SideLock(lock)
+            keeper.acquire()
+            held.callback(keeper.close)
+
+    with ExitStack() as held, pytest.raises(BrokerUnavailable, match="not erased"):
+        work(held)
 
 
 @pytest.mark.slow

@@ -91,6 +91,7 @@ def test_every_setting_is_told_with_its_origin(qrun: Qrun) -> None:
     rows = {row["name"]: row for row in qrun("config", "--json", WORKER_QUEUES="a,b").objects}
 
     assert rows["worker.concurrency"]["value"] == "3"
+    assert rows["worker.name"]["value"] is None
     assert rows["worker.concurrency"]["origin"] == "treadle.toml"
     assert rows["worker.queues"]["value"] == "a, b"
     assert "WORKER_QUEUES" in rows["worker.queues"]["origin"]

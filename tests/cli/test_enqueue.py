@@ -92,7 +92,26 @@ def test_the_same_id_is_stored_once(qrun: Qrun) -> None:
     second = qrun("enqueue", "x", "--id", "once")
 
     assert (first.out, second.out) == ("once\n", "once\n")
+    assert "there already" not in first.err
+    assert "there already" in second.err
     assert list(qrun.states()) == ["once"]
+
+
+def test_a_program_learns_whether_a_job_is_new(qrun: Qrun) -> None:
+    said = [qrun("enqueue", "x", "--unique", "k", "--json").objects[0] for _ in range(2)]
+
+    assert [row["new"] for row in said] == [True, False]
+    assert said[0]["id"] == said[1]["id"]
+
+
+def test_lines_that_were_enqueued_before_are_counted_apart(qrun: Qrun) -> None:
+    qrun("enqueue", "x", "--id", "a")
+
+    file = _file(qrun, *({"type": "x", "id": name} for name in "abcb"))
+    first, again = qrun("enqueue", "--file", file), qrun("enqueue", "--file", file, "--json")
+
+    assert first.out == "enqueued 2, there already 2\n"
+    assert again.objects == [{"enqueued": 0, "known": 4, "skipped": 0, "refused": 0}]
 
 
 def test_a_delay_is_read_as_people_write_it(qrun: Qrun) -> None:
@@ -159,7 +178,7 @@ def test_bad_lines_are_skipped_and_told_if_asked(qrun: Qrun, app_module: str) ->
     ran = qrun("enqueue", "--file", file, "--app", app_module, "--skip-bad", "--json")
 
     assert ran.code == 0
-    assert ran.objects == [{"enqueued": 2, "skipped": 2, "refused": 0}]
+    assert ran.objects == [{"enqueued": 2, "known": 0, "skipped": 2, "refused": 0}]
     assert "line 2:" in ran.err
     assert "line 4:" in ran.err
     assert len(qrun("jobs", "list", "--json").objects) == 2

@@ -50,6 +50,30 @@ def test_result_and_error_are_read_with_the_job(qrun: Qrun) -> None:
     assert rows["bad"]["reason"] == "given_up"
 
 
+SECRET = b'{"user":"ada","password":"sesame"}'
+REDACT = {"QRUN_REDACT": "*.password,progress.note"}
+
+
+def test_what_is_to_be_redacted_is_shown_by_no_command(qrun: Qrun) -> None:
+    qrun.enqueue(make_job(id="a", payload=SECRET))
+    qrun.end(Succeeded(result=SECRET))
+
+    calls = [("list", "--json"), ("show", "a"), ("show", "a", "--json")]
+    outputs = [qrun("jobs", *call, **REDACT).out for call in calls]
+    outputs.append(qrun("wait", "a", "--json", **REDACT).out)
+
+    assert all("sesame" not in text and "[redacted]" in text for text in outputs)
+    assert "sesame" in qrun("jobs", "show", "a").out
+
+
+def test_what_is_redacted_keeps_its_place_in_the_json(qrun: Qrun) -> None:
+    qrun.enqueue(make_job(id="a", payload=SECRET))
+
+    (row,) = qrun("jobs", "show", "a", "--json", **REDACT).objects
+
+    assert row["payload"] == {"user": "ada", "password": "[redacted]"}
+
+
 def test_a_listing_is_limited_and_says_so(qrun: Qrun) -> None:
     qrun.enqueue(*_jobs(7))
 
@@ -200,6 +224,13 @@ def test_the_history_says_who_asked(qrun: Qrun) -> None:
 
     assert shown["history"][-1]["event"] == "retry"
     assert shown["history"][-1]["by"].startswith("qrun:")
+
+
+def test_pausing_a_queue_that_has_no_job_tells_which_there_are(qrun: Qrun) -> None:
+    qrun.enqueue(_job("a", queue="mail"))
+
+    assert "Queues: mail" in qrun("queues", "pause", "mial").err
+    assert "Queues:" not in qrun("queues", "pause", "mail").err
 
 
 def test_queues_are_counted_paused_and_resumed(qrun: Qrun) -> None:

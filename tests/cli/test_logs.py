@@ -101,6 +101,18 @@ def test_user_and_password_of_a_url_are_masked(format: LogFormat) -> None:
     assert "cache:6379" in text
 
 
+@pytest.mark.parametrize("format", list(LogFormat))
+def test_fields_that_are_to_be_redacted_are_not_written(format: LogFormat) -> None:
+    stream = io.StringIO()
+    configure(format=format, stream=stream, redact=["*.password"])
+    extra = {"password": "sesame", "payload": {"user": "ada", "inner": [{"password": "sesame"}]}}
+
+    logging.getLogger("shop").info("signed_up", extra=extra)
+
+    assert "sesame" not in stream.getvalue()
+    assert "ada" in stream.getvalue()
+
+
 def test_a_terminal_gets_console_lines_and_a_pipe_gets_json() -> None:
     assert configure(stream=_Terminal()) is LogFormat.CONSOLE
     assert configure(stream=io.StringIO()) is LogFormat.JSON

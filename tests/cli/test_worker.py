@@ -31,6 +31,15 @@ async def slow(ctx: Context, mark: str, seconds: float) -> str:
     return "done"
 '''
 
+SLOW_END = """
+import atexit
+import time
+
+from jobs import jobs
+
+atexit.register(time.sleep, 1.0)
+"""
+
 
 def _send(qrun: Qrun, *people: str) -> None:
     lines = [
@@ -65,6 +74,19 @@ def test_each_job_leaves_a_line_of_json_with_its_id_and_status(with_app: Qrun) -
     assert lines["nobody"]["status"] == "failed"
 
 
+def test_no_payload_and_no_result_is_logged(with_app: Qrun) -> None:
+    with_app.enqueue(
+        make_job(id="good", payload=b'{"to":"sesame"}'),
+        make_job(id="odd", payload=b'{"to":["sesame"]}'),
+    )
+
+    ran = with_app.process("worker", "--burst", "--log-level", "debug")
+
+    assert with_app.states() == {"good": "succeeded", "odd": "dead"}
+    assert "good" in ran.err
+    assert "sesame" not in ran.out + ran.err
+
+
 def test_a_burst_ends_with_1_if_jobs_failed_and_that_was_asked(with_app: Qrun) -> None:
     _send(with_app, "nobody")
     plain = with_app.process("worker", "--burst")
@@ -73,6 +95,15 @@ def test_a_burst_ends_with_1_if_jobs_failed_and_that_was_asked(with_app: Qrun) -
     asked = with_app.process("worker", "--burst", "--fail")
 
     assert (plain.code, asked.code) == (0, 1)
+
+
+def test_a_process_that_takes_long_to_end_keeps_its_exit_code(with_app: Qrun) -> None:
+    _send(with_app, "nobody")
+    with_app.write("slow.py", SLOW_END)
+
+    ran = with_app.process("worker", "slow:jobs", "--burst", "--fail")
+
+    assert ran.code == 1, ran.err
 
 
 def test_several_processes_share_the_work_and_end_with_it(with_app: Qrun) -> None:

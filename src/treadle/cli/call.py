@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -110,6 +110,14 @@ def command(name: str, *, reads: bool = False) -> Callable[[Callable[..., None]]
         return made
 
     return decorate
+
+
+def group(name: str, help: str, commands: Iterable[click.Command]) -> click.Group:
+    """Make a group of commands."""
+    made = click.Group(name, help=help)
+    for member in commands:
+        made.add_command(member)
+    return made
 
 
 def _shared(*, reads: bool) -> list[click.Parameter]:

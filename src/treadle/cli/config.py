@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from treadle.cli.call import Call, command
-from treadle.settings import NAMES
+from treadle.settings import NAMES, UNSET
 
 
 @command("config", reads=True)
@@ -15,7 +15,7 @@ def config(call: Call) -> None:
         call.output.objects(
             {
                 "name": path,
-                "value": value,
+                "value": None if value == UNSET else value,
                 "origin": origin,
                 "variable": variables.get(path),
             }

@@ -5,26 +5,22 @@ from __future__ import annotations
 from treadle.broker.base import Filter, Order
 from treadle.cli.acting import perform
 from treadle.cli.bulk import operator
-from treadle.cli.call import Call, command
-from treadle.cli.jobs import group, ids_argument, limit_option, oldest_option, queue_option
+from treadle.cli.call import Call, command, group
 from treadle.cli.reading import list_jobs, show_jobs
-from treadle.cli.selecting import Selected, filtered, selecting
+from treadle.cli.selecting import Selected, listing, naming, selecting
 from treadle.domain.outcome import DiscardAsked, RetryAsked
 from treadle.domain.state import Shown
 
 
 @command("list", reads=True)
-@filtered(state=Shown.DEAD)
-@limit_option
-@oldest_option
-def list_(call: Call, filter: Filter, limit: int, oldest: bool) -> None:
+@listing(state=Shown.DEAD)
+def list_(call: Call, filter: Filter, limit: int, order: Order) -> None:
     """List dead letters, the newest first."""
-    list_jobs(call, filter, limit=limit, order=Order.OLDEST if oldest else Order.NEWEST)
+    list_jobs(call, filter, limit=limit, order=order)
 
 
 @command("show", reads=True)
-@ids_argument
-@queue_option
+@naming
 def show(call: Call, ids: tuple[str, ...], queue: str) -> None:
     """Show all that is known about dead letters, the last traceback too."""
     show_jobs(call, ids, queue)

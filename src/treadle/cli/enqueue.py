@@ -21,6 +21,7 @@ from treadle.domain.job import Job
 from treadle.errors import NotAccepted, TreadleError
 from treadle.logs import escape
 from treadle.runtime.client import Client
+from treadle.runtime.handle import Job as Handle
 
 _BATCH = 1_000
 _MOST_SHOWN = 20
@@ -30,7 +31,8 @@ class Sent(Struct, kw_only=True):
     """What became of the lines of a file."""
 
     enqueued: int = 0
-    """Accepted: stored now, or known under their id before."""
+    known: int = 0
+    """There already, under the same id or unique key."""
     skipped: int = 0
     refused: int = 0
 
@@ -93,12 +95,21 @@ def _enqueue_one(call: Call, maker: Maker, job: Job) -> None:
     async def main() -> None:
         async with asking(call, maker.jobs) as client:
             (handle,) = await client.enqueue([job])
+        is_new = not _was_there(handle)
         if call.output.as_json:
-            call.output.objects([{"id": handle.id, "type": handle.type, "queue": handle.queue}])
-        else:
-            call.output.line(handle.id)
+            answer = {"id": handle.id, "type": handle.type, "queue": handle.queue, "new": is_new}
+            call.output.objects([answer])
+            return
+        call.output.line(handle.id)
+        if not is_new:
+            call.output.note("It was there already: nothing new was enqueued.")
 
     run(main)
+
+
+def _was_there(handle: Handle[Any]) -> bool:
+    """Tell whether the broker answered with a job that it had before."""
+    return handle.record is not None
 
 
 def _enqueue_file(call: Call, maker: Maker, path: str, *, skip_bad: bool) -> None:
@@ -112,7 +123,7 @@ def _enqueue_file(call: Call, maker: Maker, path: str, *, skip_bad: bool) -> Non
         try:
             run(lambda: _send(call, file, maker, total, sent))
         except TreadleError:
-            if sent.enqueued:
+            if sent.enqueued or sent.known:
                 _write(call, sent)
             raise
         _write(call, sent)
@@ -142,7 +153,7 @@ async def _send(call: Call, file: IO[bytes], maker: Maker, total: int, sent: Sen
             for jobs in batches(file, maker.of_line, _BATCH):
                 refused = await _offer(client, jobs, sent)
                 first = first or refused
-                bar.update(sent.enqueued + sent.refused, total)
+                bar.update(sent.enqueued + sent.known + sent.refused, total)
 
     if first is not None:
         raise first
@@ -159,6 +170,8 @@ async def _offer(client: Client, jobs: list[Job], sent: Sent) -> NotAccepted | N
         if isinstance(answer, NotAccepted):
             sent.refused += 1
             first = first or answer
+        elif _was_there(answer):
+            sent.known += 1
         else:
             sent.enqueued += 1
     return first
@@ -168,6 +181,7 @@ def _write(call: Call, sent: Sent) -> None:
     if call.output.as_json:
         call.output.objects([sent])
         return
+    known = f", there already {sent.known}" if sent.known else ""
     skipped = f", skipped {sent.skipped}" if sent.skipped else ""
     refused = f", refused {sent.refused}" if sent.refused else ""
-    call.output.line(f"enqueued {sent.enqueued}{skipped}{refused}")
+    call.output.line(f"enqueued {sent.enqueued}{known}{skipped}{refused}")

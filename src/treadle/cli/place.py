@@ -1,53 +1,51 @@
-"""Where the demo and the benchmark work: a store of their own, removed at the end."""
+"""Where the demo and the benchmark work: a store of their own, erased at the end."""
 
 from __future__ import annotations
 
 import secrets
-import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
-from treadle.broker.url import BrokerUrl, parse, with_namespace
+import anyio
+
+from treadle.app import Jobs
+from treadle.broker.url import with_namespace
+from treadle.cli.connect import run
+from treadle.errors import BrokerUnavailable, TreadleError
+
+_ERASE_S = 60.0
 
 
 @contextmanager
 def fresh_place(url: str | None, what: str) -> Generator[str]:
-    """Give the URL of a store that nobody else uses, and remove its files afterwards.
+    """Give the URL of a store that nobody else uses, and erase it afterwards.
 
-    Without a URL it is an SQLite file in a temporary folder, for SQLite a new file beside the
-    named one, for others a random namespace, whose jobs the caller removes.
+    With a URL it is a random namespace there, else an SQLite file in a temporary folder.
+
+    Raises:
+        BrokerUnavailable: if it could not be erased, and nothing else went wrong.
     """
     if url is None:
-        folder = Path(tempfile.mkdtemp(prefix=f"treadle-{what}-"))
-        try:
-            yield f"sqlite:///{folder / 'jobs.db'}"
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f"treadle-{what}-") as folder:
+            yield f"sqlite:///{folder}/jobs.db"
         return
-    parsed = parse(url)
-    token = f"{what}-{secrets.token_hex(4)}"
-    if parsed.scheme != "sqlite":
-        yield with_namespace(url, token)
-        return
-    path = _beside(parsed, token)
+    place = with_namespace(url, f"{what}-{secrets.token_hex(4)}")
     try:
-        _, mark, query = url.partition("?")
-        yield f"sqlite:///{path}{mark}{query}"
-    finally:
-        _remove(path)
+        yield place
+    except BaseException:
+        with suppress(TreadleError):  # what went wrong first is what counts
+            _erase(place)
+        raise
+    _erase(place)
 
 
-def _beside(url: BrokerUrl, token: str) -> Path:
-    named = Path(url.path)
-    return named.with_name(f"{named.stem}-{token}{named.suffix or '.db'}")
+def _erase(url: str) -> None:
+    async def main() -> None:
+        broker = Jobs(url).broker()
+        with anyio.move_on_after(_ERASE_S) as patience:
+            await broker.erase()
+        if patience.cancelled_caught:
+            raise BrokerUnavailable(f"{broker.url} was not erased within {_ERASE_S:g} s")
 
-
-def _remove(path: Path) -> None:
-    """Remove a database file and what its broker laid beside it."""
-    for found in path.parent.glob(f"{path.name}*"):
-        if found.is_dir():
-            shutil.rmtree(found, ignore_errors=True)
-        else:
-            found.unlink(missing_ok=True)
+    run(main)

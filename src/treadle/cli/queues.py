@@ -6,9 +6,8 @@ import click
 from msgspec import structs
 
 from treadle.broker.base import QueueStats
-from treadle.cli.call import Call, command
+from treadle.cli.call import Call, command, group
 from treadle.cli.connect import connected, run
-from treadle.cli.jobs import group
 
 _COLUMNS = (
     "queue",
@@ -85,9 +84,14 @@ def resume(call: Call, names: tuple[str, ...]) -> None:
 def _set_paused(call: Call, names: tuple[str, ...], *, paused: bool) -> None:
     async def main() -> None:
         async with connected(call) as broker:
+            known = [queue.queue for queue in (await broker.stats()).queues]
             for name in names:
                 await broker.pause(name, paused)
                 call.output.note(f"{name}: {'paused' if paused else 'resumed'}")
+                if name not in known:
+                    call.output.note(
+                        f"No job was ever enqueued to {name}. Queues: {', '.join(known) or 'none'}"
+                    )
 
     run(main)
 

@@ -32,9 +32,10 @@ def list_jobs(call: Call, filter: Filter, *, limit: int, order: Order) -> None:
 
     async def main() -> None:
         rows: list[Sequence[str]] = []
+        redact = call.settings().redact
         async with connected(call) as broker:
             async for now, record in _found(broker, filter, limit, order):
-                view = job_view(record, now)
+                view = job_view(record, now, redact)
                 if call.output.as_json:
                     call.output.objects([view])
                 else:
@@ -94,6 +95,7 @@ def show_jobs(call: Call, ids: Sequence[str], queue: str) -> None:
     """
 
     async def main() -> None:
+        redact = call.settings().redact
         async with connected(call) as broker:
             now = (await broker.stats()).now
             refs = [Ref(queue, name) for name in ids]
@@ -102,7 +104,7 @@ def show_jobs(call: Call, ids: Sequence[str], queue: str) -> None:
                 if record is None:
                     missing.append(ref.id)
                     continue
-                view = detail(record, await broker.notes(record.ref), now)
+                view = detail(record, await broker.notes(record.ref), now, redact)
                 if call.output.as_json:
                     call.output.objects([view])
                 else:
@@ -115,16 +117,16 @@ def show_jobs(call: Call, ids: Sequence[str], queue: str) -> None:
     run(main)
 
 
-def detail(record: Record, notes: Notes, now: int) -> DetailView:
-    """Show a record with everything that belongs to it."""
+def detail(record: Record, notes: Notes, now: int, redact: Sequence[str]) -> DetailView:
+    """Show a record with everything that belongs to it, but for what `redact` hides."""
     unique = record.job.unique
     return DetailView(
-        **structs.asdict(job_view(record, now)),
-        payload=None if record.forgotten else embedded(record.job.payload),
+        **structs.asdict(job_view(record, now, redact)),
+        payload=None if record.forgotten else embedded(record.job.payload, "payload", redact),
         unique=None if unique is None else unique.key,
         after=tuple(ref.id for ref in record.job.after),
         deaths=record.head.deaths,
-        progress=embedded(notes.progress),
+        progress=embedded(notes.progress, "progress", redact),
         log=tuple(LogView(at=instant(at), text=text) for _fence, at, text in notes.log),
         steps=tuple(name for name, _data in notes.steps),
         history=tuple(history_view(row) for row in record.history),

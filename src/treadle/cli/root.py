@@ -38,6 +38,10 @@ _TABLE = {
     "plugins": Entry("treadle.cli.plugins:plugins", "List plugins, loaded or not."),
     "config": Entry("treadle.cli.config:config", "Print every setting and where it comes from."),
     "doctor": Entry("treadle.cli.doctor:doctor", "Check this installation and its broker."),
+    "verify": Entry("treadle.cli.verify:verify", "Prove that a broker keeps its promises."),
+    "new": Entry(
+        "treadle.cli.new.command:new", "Write a package with a broker, handlers or middleware."
+    ),
     "bench": Entry("treadle.cli.bench.command:bench", "Measure speed beside the raw loop."),
     "completion": Entry("treadle.cli.completion:completion", "Print a shell completion script."),
 }

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from msgspec import Struct, structs
 
-from treadle.broker.base import Filter
+from treadle.broker.base import Filter, Order
 from treadle.domain.job import Ref
 from treadle.domain.state import Shown
 
@@ -33,6 +33,18 @@ _BULK = (
     click.argument("ids", nargs=-1, metavar="[ID]..."),
     click.option("--all", is_flag=True, help="Act without any other filter."),
     click.option("--dry-run", is_flag=True, help="Only tell what would be done."),
+)
+_LIST = (
+    click.option(
+        "--limit", type=click.IntRange(min=0), default=50, help="Show at most this many; 0 = all."
+    ),
+    click.option("--oldest", is_flag=True, help="Show the oldest first."),
+)
+_IDS = (
+    click.argument("ids", nargs=-1, required=True, metavar="ID..."),
+    click.option(
+        "--queue", metavar="NAME", default="", help="The queue of the jobs, if you know it."
+    ),
 )
 
 
@@ -73,12 +85,27 @@ def filtered(*, state: Shown | None = None) -> Callable[[Function], Function]:
             )
             function(*args, filter=chosen, **rest)
 
-        decorated: Function = run
-        for option in reversed(_FILTER if state is not None else (*_FILTER, _STATE)):
-            decorated = option(decorated)
-        return decorated
+        return _with(_FILTER if state is not None else (*_FILTER, _STATE), run)
 
     return decorate
+
+
+def listing(*, state: Shown | None = None) -> Callable[[Function], Function]:
+    """Add the options of a list; the command gets `filter`, `limit` and `order`."""
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def run(*args: Any, oldest: bool, **rest: Any) -> None:
+            function(*args, order=Order.OLDEST if oldest else Order.NEWEST, **rest)
+
+        return filtered(state=state)(_with(_LIST, run))
+
+    return decorate
+
+
+def naming(function: Function) -> Function:
+    """Add the ids that a command wants, as `ids`, and the queue they are in, as `queue`."""
+    return _with(_IDS, function)
 
 
 def selecting(
@@ -99,12 +126,16 @@ def selecting(
                 selected = structs.replace(selected, filter=meant)
             function(*args, selected=selected, **rest)
 
-        decorated = filtered(state=state)(run)
-        for option in reversed(_BULK):
-            decorated = option(decorated)
-        return decorated
+        return _with(_BULK, filtered(state=state)(run))
 
     return decorate
+
+
+def _with(options: Sequence[Callable[[Function], Function]], function: Function) -> Function:
+    """Put options on a command, in the order in which its help shows them."""
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def select(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import Raw, Struct
 
 from treadle.domain.job import NEVER, ErrorInfo, HistoryRow, Record
 from treadle.domain.state import Event, Shown, State, shown
+from treadle.settings import redacted
 
 
 class ErrorView(Struct, frozen=True, kw_only=True):
@@ -86,10 +88,14 @@ def instant(ms: int) -> str | None:
     return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def embedded(data: bytes | None) -> Raw | str | None:
-    """Put stored JSON into an answer as it is; bytes that are none become text."""
+def embedded(data: bytes | None, name: str = "", redact: Sequence[str] = ()) -> Raw | str | None:
+    """Put stored JSON into an answer as it is; bytes that are none become text.
+
+    Of what is called `name` the parts that `redact` names are hidden.
+    """
     if data is None:
         return None
+    data = redacted(data, name, redact)
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):
@@ -115,8 +121,8 @@ def _due(record: Record) -> int:
     return record.head.due if record.head.state in (State.WAITING, State.BLOCKED) else 0
 
 
-def job_view(record: Record, now: int) -> JobView:
-    """Show a record in a listing."""
+def job_view(record: Record, now: int, redact: Sequence[str]) -> JobView:
+    """Show a record in a listing, without what `redact` hides."""
     job, head, error = record.job, record.head, last_error(record)
     return JobView(
         id=job.id,
@@ -130,7 +136,7 @@ def job_view(record: Record, now: int) -> JobView:
         created=instant(record.created),
         due=instant(_due(record)),
         finished=instant(head.finished),
-        result=embedded(record.result),
+        result=embedded(record.result, "result", redact),
         error=None if error is None else ErrorView(type=error.type, message=error.message),
     )
 

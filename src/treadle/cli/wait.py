@@ -46,19 +46,22 @@ def wait(
         raise click.UsageError("Name the jobs to wait for, or use --all.")
 
     async def main() -> bool:
+        redact = call.settings().redact
         async with connected(call) as broker:
             with anyio.move_on_after(timeout):
                 if all:
                     return await _wait_for_all(call.output, broker, queue)
                 refs = [Ref(queue or "", name) for name in dict.fromkeys(ids)]
-                return await _wait_for(call.output, broker, refs)
+                return await _wait_for(call.output, broker, refs, redact)
         raise ResultTimeout(f"not all jobs were final after {timeout:g} s; they go on")
 
     if not run(main):
         call.ctx.exit(FAILED)
 
 
-async def _wait_for(output: Output, broker: Broker, refs: Sequence[Ref]) -> bool:
+async def _wait_for(
+    output: Output, broker: Broker, refs: Sequence[Ref], redact: Sequence[str]
+) -> bool:
     """Wait for these jobs and write each when it is final; tell whether all succeeded."""
     found = await broker.get(refs)
     missing = [ref.id for ref, record in zip(refs, found, strict=True) if record is None]
@@ -72,7 +75,7 @@ async def _wait_for(output: Output, broker: Broker, refs: Sequence[Ref]) -> bool
         async for now, record in watch.finals(_LOOK_MS, show.look):
             show.ended()
             good = good and record.head.state is State.SUCCEEDED
-            _write(output, job_view(record, now))
+            _write(output, job_view(record, now, redact))
     return good
 
 

@@ -22,10 +22,12 @@ from treadle.domain.selection import Ordered, Selection, Weighted, names
 from treadle.logs import configure
 from treadle.runtime.clock import SystemClock
 from treadle.runtime.duration import to_ms
+from treadle.runtime.ending import exit_code
 from treadle.runtime.main import run_worker
 from treadle.runtime.middleware import log_attempts
 from treadle.runtime.names import hold_name
 from treadle.runtime.options import WorkerOptions
+from treadle.runtime.report import WorkerReport
 from treadle.runtime.supervisor import Supervisor
 from treadle.runtime.worker import Worker
 
@@ -75,16 +77,16 @@ def worker(
     for path, name in _SETTINGS:
         call.flag(path, name, options[name])
     settings = call.settings()
-    configure(format=settings.log.format, level=settings.log.level)
+    configure(format=settings.log.format, level=settings.log.level, redact=settings.redact)
     chosen = selection(settings.worker.queues, weights)
     found = load_app(settings, app, folder=Path.cwd(), say=call.output.note)
     run(lambda: _greet(call.output, found, chosen))
     if settings.worker.processes >= 1:
-        failed = _supervise(call, found, chosen, weights=weights, burst=burst, fail=fail)
+        code = _supervise(found, chosen, weights=weights, burst=burst, fail=fail)
     else:
-        failed = _work(found, chosen, burst=burst)
-    if failed and fail:
-        call.ctx.exit(FAILED)
+        code = _work(found, chosen, burst=burst, fail=fail)
+    if code:
+        call.ctx.exit(code)
 
 
 def selection(queues: Sequence[str], weights: str | None) -> Selection:
@@ -150,8 +152,8 @@ def _queues_line(chosen: Selection) -> str:
     return ", ".join(names(chosen))
 
 
-def _work(app: App, chosen: Selection, *, burst: bool) -> bool:
-    """Run one worker in this process; tell whether jobs failed."""
+def _work(app: App, chosen: Selection, *, burst: bool, fail: bool) -> int:
+    """Run one worker in this process; return its exit code."""
     jobs = app.jobs
     if not any(_is_log(layer) for layer in jobs.middleware):
         jobs.use(log_attempts())
@@ -163,10 +165,10 @@ def _work(app: App, chosen: Selection, *, burst: bool) -> bool:
             options=worker_options(app, chosen, burst=burst),
         )
 
-    report = run_worker(make)
-    if report.recycle:
-        click.get_current_context().exit(FAILED)  # whoever runs it starts a fresh process
-    return report.failed > 0
+    def code(report: WorkerReport) -> int:
+        return FAILED if fail and report.failed else exit_code(report)
+
+    return code(run_worker(make, code=code))
 
 
 def _is_log(layer: object) -> bool:
@@ -191,10 +193,8 @@ def worker_options(app: App, chosen: Selection, *, burst: bool) -> WorkerOptions
     )
 
 
-def _supervise(
-    call: Call, app: App, chosen: Selection, *, weights: str | None, burst: bool, fail: bool
-) -> bool:
-    """Run several workers in child processes; tell whether jobs failed meanwhile."""
+def _supervise(app: App, chosen: Selection, *, weights: str | None, burst: bool, fail: bool) -> int:
+    """Run several workers in child processes; return the exit code."""
     jobs = app.jobs
     before = run(lambda: _failed(jobs)) if fail else 0
     own = jobs.settings.worker
@@ -210,12 +210,16 @@ def _supervise(
             children = [f"{own.name}-{number + 1}" for number in range(own.processes)]
         arguments = _arguments(app, chosen, weights=weights, burst=burst)
         supervisor = Supervisor(
-            lambda name: [*arguments, "--name", name], children, clock=SystemClock(), rng=Random()
+            lambda name: [*arguments, "--name", name],
+            children,
+            clock=SystemClock(),
+            rng=Random(),
+            grace_ms=to_ms(own.grace, "worker.grace"),
         )
         code = supervisor.run()
-    if code:
-        call.ctx.exit(code)
-    return fail and run(lambda: _failed(jobs)) > before
+    if not code and fail and run(lambda: _failed(jobs)) > before:
+        return FAILED
+    return code
 
 
 def _arguments(app: App, chosen: Selection, *, weights: str | None, burst: bool) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from treadle.settings.loading import NAMES, load
+from treadle.settings.redact import redacted, redacted_fields
 from treadle.settings.sources import PLAIN_NAMES
 from treadle.settings.units import duration, size, written
 from treadle.settings.values import (
     DEFAULT_URL,
+    UNSET,
     JobSettings,
     LogFormat,
     LogLevel,
@@ -20,6 +22,7 @@ __all__ = [
     "DEFAULT_URL",
     "NAMES",
     "PLAIN_NAMES",
+    "UNSET",
     "JobSettings",
     "LogFormat",
     "LogLevel",
@@ -29,6 +32,8 @@ __all__ = [
     "WorkerSettings",
     "duration",
     "load",
+    "redacted",
+    "redacted_fields",
     "size",
     "written",
 ]

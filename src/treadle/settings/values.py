@@ -22,6 +22,9 @@ from treadle.settings.units import written
 
 DEFAULT_URL = "sqlite:///.treadle/jobs.db"
 
+UNSET = "-"
+"""How a setting that has no value is shown."""
+
 Bytes = NewType("Bytes", int)
 Name = Annotated[str, Meta(pattern=f"^{NAME.pattern}$")]
 S = TypeVar("S", bound=Struct)
@@ -104,7 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     enqueue_timeout: timedelta = timedelta(seconds=5)
     """After what time an enqueue has been accepted, was not accepted, or is uncertain."""
     redact: tuple[str, ...] = ()
-    """Payload fields that are never shown: `*.password`."""
+    """Parts of payloads, results and logs that are never shown: `*.password`, `payload.card.*`."""
     job: JobSettings = JobSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
@@ -156,12 +159,12 @@ def leaves(settings: Struct, prefix: str = "") -> Iterator[tuple[str, object]]:
 def _shown(value: object) -> str:
     match value:
         case None:
-            return "-"
+            return UNSET
         case bool():
             return str(value).lower()
         case timedelta():
             return written(value)
         case tuple():
-            return ", ".join(map(str, value)) or "-"  # pyright: ignore[reportUnknownArgumentType]
+            return ", ".join(map(str, value)) or UNSET  # pyright: ignore[reportUnknownArgumentType]
         case _:
             return masked(str(value))

@@ -39,7 +39,7 @@ def bench(call: Call, jobs: int) -> None:
     if call.output.as_json:
         call.output.objects(measured)
     else:
-        columns = ("broker", "measure", "jobs", "seconds", "jobs/s", "raw/s", "ratio")
+        columns = ("broker", "measure", "jobs", "seconds", "jobs/s", "cpu us", "raw/s", "ratio")
         call.output.table(columns, [_cells(row) for row in measured])
     if not all(row.complete for row in measured):
         call.ctx.exit(FAILED)
@@ -52,6 +52,7 @@ def _cells(row: Measured) -> list[str]:
         f"{row.jobs:,}",
         f"{row.seconds:.2f}",
         f"{row.jobs_per_second:,.0f}",
+        f"{row.cpu_us_per_job:.1f}",
         "-" if row.raw_per_second is None else f"{row.raw_per_second:,.0f}",
         "-" if row.ratio is None else f"{row.ratio:.2f}",
     ]

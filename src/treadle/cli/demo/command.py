@@ -10,32 +10,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import anyio
 import click
 from msgspec import structs
 
 from treadle.app import Jobs
 from treadle.broker.url import parse
-from treadle.cli.bulk import Tally, act, chunks
 from treadle.cli.call import Call, command, given
 from treadle.cli.connect import reached, run
 from treadle.cli.demo.figures import Figures
 from treadle.cli.demo.fleet import Fleet
-from treadle.cli.demo.run import CONCURRENCY, PROCESSES, Run, plan
+from treadle.cli.demo.profiles import PROFILES, Profile
+from treadle.cli.demo.run import Run
 from treadle.cli.failures import FAILED
 from treadle.cli.place import fresh_place
-from treadle.cli.selecting import Selected
-from treadle.domain.outcome import CancelAsked, DiscardAsked
-from treadle.runtime.client import Client
 from treadle.settings import Settings
-
-_COPIES = 200
-_REMOVE_S = 20.0
 
 
 @command("demo", reads=True)
-def demo(call: Call) -> None:
-    """Run 2,000 jobs on two workers, kill one of them half-way, and account for every job.
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default="examples",
+    help="examples: 2,000 short jobs of ten types; pool: emails, notifications and reports of some "
+    "seconds each, with random failures.",
+)
+def demo(call: Call, profile: str) -> None:
+    """Run many jobs on two workers, kill one of them half-way, and account for every job.
 
     Works on a fresh SQLite file; with --url on a new one beside it, or in a namespace of its own.
     Removes everything at the end. Ends with 1 if a job is lost.
@@ -45,16 +45,17 @@ def demo(call: Call) -> None:
     if url is not None and parse(url).scheme == "memory":
         raise click.UsageError("memory:// lives in one process; the demo runs several.")
     with _ended_by_sigterm(), fresh_place(url, "demo") as place:
-        found = _run(call, structs.replace(settings, url=place))
+        found = _run(call, structs.replace(settings, url=place), PROFILES[profile])
     _write(call, found)
     if found.lost or found.run_twice or found.recovered < 1:
         call.ctx.exit(FAILED)
 
 
-def _run(call: Call, settings: Settings) -> Figures:
-    jobs = plan(_COPIES)
+def _run(call: Call, settings: Settings, profile: Profile) -> Figures:
+    jobs = profile.plan()
+    types = len({job.type for job in jobs})
     call.output.note(
-        f"Enqueueing {len(jobs):,} jobs of 10 types for {PROCESSES} workers; "
+        f"Enqueueing {len(jobs):,} jobs of {types} types for {profile.processes} workers; "
         "half-way one of them is killed with SIGKILL ..."
     )
 
@@ -62,29 +63,20 @@ def _run(call: Call, settings: Settings) -> Figures:
         tempfile.TemporaryDirectory(prefix="treadle-log-") as logs,
         call.output.progress("demo") as bar,
         Fleet(
-            settings.url, processes=PROCESSES, concurrency=CONCURRENCY, log=Path(logs) / "log"
+            profile.app,
+            settings.url,
+            processes=profile.processes,
+            concurrency=profile.concurrency,
+            log=Path(logs) / "log",
         ) as fleet,
     ):
 
         async def main() -> Figures:
             async with reached(Jobs(settings=settings)) as client:
-                broker = await client.broker()
-                try:
-                    return await Run(client, broker, fleet, bar).complete(jobs)
-                finally:
-                    if parse(settings.url).scheme != "sqlite":
-                        await _remove_jobs(client)
+                return await Run(client, await client.broker(), fleet, bar).complete(jobs)
 
         return run(main)
     raise AssertionError("unreachable: no block of the demo swallows errors")
-
-
-async def _remove_jobs(client: Client) -> None:
-    """Leave nothing in a namespace that cannot be removed as a whole."""
-    with anyio.move_on_after(_REMOVE_S, shield=True):
-        for asked in (CancelAsked(by="qrun demo"), DiscardAsked(by="qrun demo")):
-            async for now, records in chunks(await client.broker(), Selected(), Tally()):
-                await act(client, now, records, asked, Tally())
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from treadle.broker.base import Broker, Filter, SessionInfo
 from treadle.cli.failures import FAILED
 from treadle.domain.state import Shown
 
-APP = "treadle.cli.demo.app:jobs"
 _STOP_S = 20.0
 
 
@@ -39,8 +38,9 @@ class _Info(Struct, frozen=True):
 class Fleet:
     """A supervisor with its worker processes; `stop` ends all of them."""
 
-    def __init__(self, url: str, *, processes: int, concurrency: int, log: Path) -> None:
-        command = [sys.executable, "-m", "treadle", "worker", APP, "--url", url]
+    def __init__(self, app: str, url: str, *, processes: int, concurrency: int, log: Path) -> None:
+        self.processes = processes
+        command = [sys.executable, "-m", "treadle", "worker", app, "--url", url]
         command += ["--processes", str(processes), "--concurrency", str(concurrency)]
         command += ["--name", "demo", "--log-level", "warn", "--log-format", "json"]
         self._command = command

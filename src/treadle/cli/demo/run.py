@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from importlib.resources import files
-from io import BytesIO
 
 import anyio
 
 from treadle.broker.base import Broker, Filter, Stats
-from treadle.cli.demo.app import jobs as app
 from treadle.cli.demo.figures import Figures, figures
 from treadle.cli.demo.fleet import Fleet, FleetFailed, kill_one
-from treadle.cli.lines import Bad, Line, read
-from treadle.cli.making import Maker
 from treadle.cli.output import Bar
 from treadle.domain.job import Job, Record
 from treadle.runtime.client import Client
 
 QUEUE = "default"
-PROCESSES = 2
-CONCURRENCY = 3
 _LIMIT_S = 60.0
 _LOOK_S = 0.1
 _CHUNK = 500
-
-
-def plan(copies: int) -> list[Job]:
-    """Make the jobs: each of the example lines `copies` times, every 25th delayed."""
-    lines = files("treadle.cli.demo").joinpath("jobs.jsonl").read_bytes()
-    maker = Maker(app, typed=True)
-    made: list[Job] = []
-    for number in range(copies):
-        for item in read(BytesIO(lines), partial(_numbered, maker, number)):
-            if isinstance(item, Bad):
-                raise FleetFailed(f"the example jobs do not fit: {item}")
-            made.append(item)
-    return made
-
-
-def _numbered(maker: Maker, number: int, line: Line) -> Job:
-    delay = 1.0 + number % 3 * 0.5 if number % 25 == 11 else None
-    named = f"demo-{line.type}-{number:04d}"
-    return maker.job(line.type, bytes(line.payload), id=named, delay=delay)
 
 
 class Run:
@@ -75,7 +48,7 @@ class Run:
 
     async def _until_workers(self) -> None:
         while True:
-            if len(await self._fleet.sessions(self._broker)) >= PROCESSES:
+            if len(await self._fleet.sessions(self._broker)) >= self._fleet.processes:
                 return
             await anyio.sleep(_LOOK_S)
 
