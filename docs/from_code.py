@@ -195,7 +195,7 @@ def _call(name: str, function: Callable[..., object]) -> str:
 
 def commands() -> str:
     """Return one entry a command of `qrun`: how it is called, and its options."""
-    return "\n".join(_entries(main, click.Context(main, info_name="qrun")))
+    return "\n".join(_entries(main, click.Context(main, info_name="qrun", **main.context_settings)))
 
 
 def _entries(command: click.Command, context: click.Context) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 `python docs/generate.py` rewrites the generated parts of the pages in place: the regions between
 `<!-- generated: NAME -->` and `<!-- end -->`, the diagram of the state machine, the lines
-`Shown by:` of the guarantees and the last cells of the contracts. With `--check` it changes
-nothing and says what is stale; a test does the same.
+`Shown by:` of the guarantees (tests, and cases of the conformance kit) and the last cells of the
+contracts. With `--check` it changes nothing and says what is stale; a test does the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = DOCS.parent
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from docs import diagram, from_code  # noqa: E402 - the path is set above
+from docs import diagram, from_code, kit  # noqa: E402 - the path is set above
 
 REGION = re.compile(
     r"(?P<start><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
@@ -39,6 +39,8 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "commands": from_code.commands,
     "broker": from_code.broker,
     "capabilities": from_code.capabilities,
+    "conformance-cases": kit.cases,
+    "mutants": kit.mutants,
 }
 
 
@@ -49,7 +51,7 @@ def generated() -> dict[Path, str]:
     for page in sorted(DOCS.rglob("*.md")):
         text = REGION.sub(_region, page.read_text(encoding="utf-8"))
         if page.name == "guarantees.md":
-            text = _guarantees(text, tests["promise"])
+            text = _guarantees(text, tests["promise"], kit.by_promise())
         if page.name == "contracts.md":
             text = _contracts(text, tests["contract"])
         wanted[page] = text
@@ -73,19 +75,25 @@ def marked(marker: str) -> dict[str, list[str]]:
     return {key: sorted(paths) for key, paths in found.items()}
 
 
-def _guarantees(text: str, tests: Mapping[str, list[str]]) -> str:
-    """Name the tests of each promise below its heading."""
+def _guarantees(text: str, tests: Mapping[str, list[str]], cases: Mapping[str, list[str]]) -> str:
+    """Name the tests and the cases of each promise below its heading."""
     number = ""
     lines: list[str] = []
     for line in text.splitlines():
         heading = re.match(r"## (\d+)\. ", line)
         number = heading[1] if heading else number
-        lines.append(_shown_by(tests.get(number, [])) if line.startswith("Shown by:") else line)
+        if line.startswith("Shown by:"):
+            lines.append(_shown_by(tests.get(number, []), cases.get(number, [])))
+        else:
+            lines.append(line)
     return "\n".join(lines) + "\n"
 
 
-def _shown_by(paths: list[str]) -> str:
-    return "Shown by: " + (", ".join(f"`{path}`" for path in paths) or f"{PLANNED}, not yet") + "."
+def _shown_by(paths: list[str], cases: list[str]) -> str:
+    shown = [f"`{path}`" for path in paths]
+    if cases:
+        shown.append(f"[cases](reference/conformance.md) {' '.join(cases)}")
+    return "Shown by: " + (", ".join(shown) or f"{PLANNED}, not yet") + "."
 
 
 def _contracts(text: str, tests: Mapping[str, list[str]]) -> str:

@@ -15,11 +15,11 @@ from typing import Protocol, cast
 
 import anyio.to_thread
 
-from tests.contract.clock import MovableClock
 from treadle.broker.base import Broker
 from treadle.broker.memory import MemoryBroker
 from treadle.broker.memory.table import Table
 from treadle.broker.url import parse
+from treadle.conformance.clock import MovableClock
 from treadle.domain.codec import Codec
 from treadle.domain.job import Ref
 

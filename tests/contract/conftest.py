@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.contract.adapters import Adapter, adapters
-from tests.contract.clock import MovableClock
-from tests.contract.hand import Hand
 from treadle.broker.base import Broker
+from treadle.conformance.clock import MovableClock
+from treadle.conformance.hand import Hand
 
 _CASES = [(adapter, backend) for adapter in adapters() for backend in adapter.backends]
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from tests.contract.adapters import Adapter
-from tests.contract.hand import Hand, ids, known, make_job, ref, stored
 from treadle.broker.base import Broker, Filter
+from treadle.conformance.hand import Hand, ids, known, make_job, ref, stored
 from treadle.domain.job import After, ErrorInfo, Fault, FaultCode, Record, Ref
 from treadle.domain.limits import RAW_BYTES
 from treadle.domain.outcome import Rejected, Snoozed

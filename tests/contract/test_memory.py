@@ -6,11 +6,11 @@ import gc
 
 import pytest
 
-from tests.contract.clock import MovableClock
-from tests.contract.hand import Hand, ids, make_job, stored
 from treadle.broker.base import Capability
 from treadle.broker.memory import MemoryBroker, treadle_broker
 from treadle.broker.url import parse
+from treadle.conformance.clock import MovableClock
+from treadle.conformance.hand import Hand, ids, make_job, stored
 from treadle.errors import ConfigurationError
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,1 @@
+"""The mutants, one file for each kind of promise. What their methods do wrong, their first line says."""

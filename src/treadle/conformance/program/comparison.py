@@ -1,0 +1,210 @@
+"""What two brokers did with one program, compared.
+
+On each broker the program runs on its own, and each answer is judged by a model. Then the answers
+are compared with those of the first one: states, attempts, fences, results, reasons, history,
+counts, and the order of claims. Two answers may differ only where the protocol leaves freedom; from
+there on the brokers may go different ways, and the comparison of that program ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct, structs
+
+from treadle.broker.values import (
+    Claimed,
+    Conflict,
+    Document,
+    Duplicate,
+    Enqueued,
+    Events,
+    Notes,
+    Opened,
+    Overdue,
+    Page,
+    Pulse,
+    SessionInfo,
+    Settled,
+    Stats,
+    Turned,
+)
+from treadle.conformance.model.showing import sequence
+from treadle.conformance.program.ops import Op
+from treadle.conformance.program.trial import (
+    REAL,
+    STEP_LIMIT_S,
+    Exchange,
+    Show,
+    Tempo,
+    try_program,
+)
+from treadle.conformance.subject import Subject
+from treadle.domain.job import Head, HistoryRow, Record
+from treadle.domain.outcome import Refused
+from treadle.errors import TreadleError
+
+
+class Divergence(AssertionError):
+    """Two brokers did different things, and the protocol leaves no freedom there."""
+
+    def __init__(self, call: object, one: str, other: str, answers: tuple[object, object]) -> None:
+        super().__init__(
+            f"asked:    {call!r:.1500}\n{one}:\n          {answers[0]!r:.3000}\n"
+            f"{other}:\n          {answers[1]!r:.3000}"
+        )
+
+
+class Names:
+    """Calls the sessions of one broker by their numbers, so that brokers can be compared."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, str] = {"": ""}
+
+    def number(self, session: str) -> str:
+        """Return the number of a session, in the order in which they were met."""
+        return self._numbers.setdefault(session, f"session {len(self._numbers)}")
+
+
+async def compare_program(
+    subjects: Sequence[Subject],
+    program: Sequence[Op],
+    step_limit_s: float = STEP_LIMIT_S,
+    show: Show | None = None,
+) -> None:
+    """Run one program on all subjects, and compare what each of them did with the first.
+
+    Raises:
+        Divergence: if two of them differ where the protocol leaves no freedom.
+        Disagreement: if one of them answered what the protocol does not allow.
+    """
+    played: list[list[Exchange]] = []
+    tempo = await _common_tempo(subjects)
+    for subject in subjects:
+        try:
+            played.append(await try_program(subject, program, step_limit_s, show, tempo))
+        except AssertionError as error:
+            error.add_note(f"on {subject}")
+            raise
+    for subject, exchanges in zip(subjects[1:], played[1:], strict=True):
+        compare_exchanges(str(subjects[0]), played[0], str(subject), exchanges)
+
+
+async def _common_tempo(subjects: Sequence[Subject]) -> Tempo | None:
+    """Return the tempo of all if any of them really has to be waited for."""
+    if len(subjects) == 1:
+        return None
+    for subject in subjects:
+        if subject.movable is None:
+            async with subject.place() as place:
+                subject.movable = place.movable
+    return None if all(subject.movable for subject in subjects) else REAL
+
+
+def compare_exchanges(
+    one: str, mine: Sequence[Exchange], other: str, theirs: Sequence[Exchange]
+) -> None:
+    """Compare what two brokers answered, up to the first answer that may differ and does.
+
+    Raises:
+        Divergence: if an answer differs that may not.
+    """
+    my_names, their_names = Names(), Names()
+    for here, there in zip(mine, theirs, strict=False):
+        answers = (_seen(here, my_names), _seen(there, their_names))
+        if type(here.call) is type(there.call) and here.op == there.op and answers[0] == answers[1]:
+            continue
+        if here.is_free or there.is_free:
+            return
+        raise Divergence(here.call, one, other, answers)
+
+
+def _seen(exchange: Exchange, names: Names) -> object:
+    """Return what was answered, and what was read afterwards about what an answer does not show."""
+    after = [outcome(record, names) for record in exchange.after]
+    return (outcome(exchange.answer, names), after) if after else outcome(exchange.answer, names)
+
+
+def outcome(answer: object, names: Names) -> object:
+    """Return what can be compared of an answer: without instants, cursors and names of sessions."""
+    match answer:
+        case Record():
+            return _record(answer, names)
+        case Claimed(records=records) | Overdue(records=records) | Page(records=records):
+            shown = [_record(record, names) for record in records]
+            return sorted(shown, key=repr) if isinstance(answer, Overdue) else shown
+        case Enqueued(results=results) | Settled(results=results):
+            return [outcome(result, names) for result in results]
+        case Turned(results=results, records=records):
+            return [outcome(one, names) for one in (*results, *records)]
+        case Duplicate(record=record) | Conflict(record=record):
+            return (type(answer).__name__, outcome(record, names))
+        case Refused(code=code):
+            return code
+        case Opened(session=session, inherited=inherited):
+            return (
+                names.number(session),
+                sorted((_record(one, names) for one in inherited), key=repr),
+            )
+        case Pulse(lost=lost, orphans=orphans, cancels=cancels):
+            return (lost, sorted((_record(one, names) for one in orphans), key=repr), cancels)
+        case TreadleError():
+            return type(answer).__name__
+        case _:
+            return _rest(answer, names)
+
+
+def _all(answer: Sequence[object], names: Names) -> list[object]:
+    if answer and isinstance(answer[0], SessionInfo | tuple):
+        return sorted((outcome(one, names) for one in answer), key=repr)
+    return [outcome(one, names) for one in answer]
+
+
+def _rest(answer: object, names: Names) -> object:
+    parts = sequence(answer)
+    if parts is not None:
+        return _all(parts, names)
+    match answer:
+        case Stats(queues=queues):
+            counted = [structs.replace(queue, oldest_due=None, later=0) for queue in queues]
+            return [one for one in counted if any(structs.astuple(one)[1:])]
+        case SessionInfo(session=session):
+            return (names.number(session), answer.name, answer.lease_ms, answer.running)
+        case Notes(progress=progress, log=log, steps=steps):
+            return (progress, [(fence, text) for fence, _, text in log], sorted(steps))
+        case Document(name=name, data=data):
+            return (name, data)
+        case Events():
+            return None  # hints: their number and their cursors are each broker's own
+        case _:
+            return answer
+
+
+def _record(record: Record, names: Names) -> object:
+    head = record.head
+    if record.forgotten:
+        return (record.ref, head.state, head.fence)
+    payload = record.job.payload
+    return (
+        structs.replace(record.job, payload=b"") if payload == b"{}" else record.job,
+        _without_instants(head, names),
+        record.result,
+        [_row(row, names) for row in record.history],
+        sorted(record.edges),
+    )
+
+
+def _without_instants(head: Head, names: Names) -> Struct:
+    return structs.replace(
+        head,
+        due=0,
+        expires=bool(head.expires),
+        parked=bool(head.parked),
+        claimed=bool(head.claimed),
+        finished=bool(head.finished),
+        session=names.number(head.session),
+    )
+
+
+def _row(row: HistoryRow, names: Names) -> Struct:
+    return structs.replace(row, at=0, claimed=0, session=names.number(row.session))

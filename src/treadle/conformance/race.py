@@ -1,0 +1,185 @@
+"""What the producers and claimers of a race do, each in a process or a thread of its own.
+
+`python -m treadle.conformance.race` reads its orders from standard input, does them, and writes the
+history of its calls to the file that they name.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Final, Literal
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from treadle.broker.base import Applied, Broker, Lease
+from treadle.broker.url import parse
+from treadle.conformance.hand import lease, make_job, write
+from treadle.conformance.history import History, Recorder
+from treadle.domain.job import After, ErrorInfo, Job, Record
+from treadle.domain.outcome import Failed, Happening, Interrupted, Lost, Succeeded
+from treadle.domain.unique import Unique
+from treadle.errors import SessionEnded
+from treadle.plugins import make_broker
+from treadle.runtime.clock import SystemClock
+
+ENOUGH: Final = "kit-race-enough"
+"""The control document that tells claimers that no more jobs will come."""
+QUEUES: Final = ("race-a", "race-b")
+KEYS: Final = 25
+LEASE_MS: Final = 600_000
+_BATCH: Final = 20
+_IDLE_MS: Final = 50
+_ERROR: Final = ErrorInfo(type="RaceError", message="it failed by chance")
+
+
+class Orders(Struct, frozen=True, kw_only=True):
+    """What one process or thread shall do."""
+
+    role: Literal["producer", "claimer"]
+    name: str
+    seed: int
+    first: int = 0
+    """For producers: the numbers of the jobs, from `first` up to `last`."""
+    last: int = 0
+    limit_s: float = 60.0
+    url: str = ""
+    backend: str = "asyncio"
+    history: str = ""
+    """Where to write the history down."""
+
+
+async def perform(broker: Broker, orders: Orders) -> None:
+    """Do what the orders say on a connected broker."""
+    if orders.role == "producer":
+        await _produce(broker, orders)
+    else:
+        await _Claimer(broker, orders).work()
+
+
+async def _produce(broker: Broker, orders: Orders) -> None:
+    rng = Random(orders.seed)
+    numbers = list(range(orders.first, orders.last))
+    while numbers:
+        size = rng.randrange(1, _BATCH)
+        await broker.enqueue([_job(number) for number in numbers[:size]])
+        if rng.random() < 0.2:
+            await broker.enqueue(
+                [_job(number) for number in numbers[:size]]
+            )  # as after a lost reply
+        numbers = numbers[size:]
+
+
+def _job(number: int) -> Job:
+    """Make the job of a number: the same from every producer."""
+    unique = Unique(key=f"key-{number % KEYS}") if number % 4 == 0 else None
+    return make_job(
+        f"race-{number:06}",
+        queue=QUEUES[number % len(QUEUES)],
+        payload=b'{"n":%d}' % number,
+        unique=unique,
+    )
+
+
+class _Claimer:
+    """One worker: it claims, settles, hands back, and now and then begins again under its name."""
+
+    def __init__(self, broker: Broker, orders: Orders) -> None:
+        self._broker = broker
+        self._name = orders.name
+        self._rng = Random(orders.seed)
+        self._session = ""
+        self._held: list[Record] = []
+        self._now = 0
+
+    async def work(self) -> None:
+        """Work until nothing is left."""
+        await self._begin()
+        while True:
+            claimed = await self._claim()
+            if not claimed and not self._held and await self._is_over():
+                await self._broker.close(self._session)
+                return
+            chance = self._rng.random()
+            if chance < 0.01:
+                await self._begin()
+            elif chance < 0.05:
+                await self._beat()
+
+    async def _begin(self) -> None:
+        """Open a session; what the last one ran is lost, as if its process had died."""
+        opened = await self._broker.open(self._name, LEASE_MS, b"{}")
+        self._session, self._now, self._held = opened.session, opened.now, []
+        await self._settle([(record, Lost()) for record in opened.inherited])
+
+    async def _claim(self) -> bool:
+        """Settle some of what is held and claim more; tell whether there was more."""
+        rng = self._rng
+        rng.shuffle(self._held)
+        keep = rng.choice([0, 0, 0, len(self._held) // 2])
+        ended, self._held = self._held[keep:], self._held[:keep]
+        limit, queues = rng.randrange(1, 8), rng.choice([QUEUES, QUEUES[::-1]])
+        pairs = [(record, self._outcome()) for record in ended]
+        try:
+            if pairs and rng.random() < 0.5:
+                writes = [write(record, happening, self._now) for record, happening in pairs]
+                turned = await self._broker.turn(self._session, writes, queues, limit)
+                found: Sequence[Record] = turned.records
+                self._now = turned.now
+            else:
+                await self._settle(pairs)
+                claimed = await self._broker.claim(self._session, queues, limit, _IDLE_MS)
+                found, self._now = claimed.records, claimed.now
+        except SessionEnded:
+            await self._begin()
+            return True
+        self._held += found
+        return bool(found)
+
+    def _outcome(self) -> Happening:
+        chance = self._rng.random()
+        if chance < 0.15:
+            return Interrupted(started=False)
+        if chance < 0.20:
+            return Failed(error=_ERROR, retry_after=After(0))
+        return Succeeded(result=b"true")
+
+    async def _settle(self, pairs: Sequence[tuple[Record, Happening]]) -> None:
+        if pairs:
+            writes = [write(record, happening, self._now) for record, happening in pairs]
+            settled = await self._broker.apply(writes)
+            if not any(isinstance(result, Applied) for result in settled.results):
+                await anyio.lowlevel.checkpoint()
+
+    async def _beat(self) -> None:
+        held: list[Lease] = [lease(record) for record in self._held]
+        pulse = await self._broker.heartbeat(self._session, held)
+        self._held = [record for record in self._held if lease(record) not in pulse.lost]
+
+    async def _is_over(self) -> bool:
+        if await self._broker.document(ENOUGH) is None:
+            return False
+        queues = (await self._broker.stats()).queues
+        return not any(queue.waiting or queue.running for queue in queues)
+
+
+async def _main(orders: Orders) -> None:
+    history = History(time.monotonic_ns)
+    try:
+        with anyio.fail_after(orders.limit_s):
+            broker = Recorder(make_broker(parse(orders.url), SystemClock()), history)
+            async with broker:
+                await perform(broker, orders)
+    finally:
+        # What is written after a time-out tells what hung. Nothing else runs on this loop now.
+        Path(orders.history).write_bytes(history.dump())  # noqa: ASYNC240
+
+
+if __name__ == "__main__":
+    _orders = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
+    anyio.run(_main, _orders, backend=_orders.backend)

@@ -1,0 +1,119 @@
+"""One program on several brokers: they may differ only where the protocol leaves freedom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from treadle.broker.base import Clock
+from treadle.broker.memory import MemoryBroker
+from treadle.broker.url import BrokerUrl
+from treadle.broker.values import Claimed, Overdue, Page, SessionInfo
+from treadle.conformance import Subject
+from treadle.conformance.differential import Divergence, compare, compare_program
+from treadle.conformance.hand import make_job
+from treadle.conformance.model import calls
+from treadle.conformance.program import Claim, Enqueue, Exchange, NewJob, script
+from treadle.conformance.program.comparison import Names, compare_exchanges, outcome
+from treadle.domain.head import claimed, first
+from treadle.domain.job import Record
+
+CLAIM = calls.Claim(session="s", queues=("default",), limit=2)
+
+
+def record(name: str, session: str, now: int = 5) -> Record:
+    """Show a claimed job."""
+    job = make_job(name)
+    return Record(job=job, head=claimed(first(job, now), session, now), created=now)
+
+
+def test_memory_and_sqlite_do_the_same(tmp_path: Path) -> None:
+    subjects = [Subject("memory://"), Subject(f"sqlite:///{tmp_path}/jobs.db")]
+
+    found = compare(subjects, 20, seed=1).found
+
+    assert found is None, script(found.program, found.error)
+
+
+def test_a_broker_whose_time_runs_is_compared_with_one_whose_time_is_moved() -> None:
+    def make(url: BrokerUrl, clock: Clock) -> MemoryBroker:
+        return MemoryBroker(url, clock)
+
+    subjects = [Subject("memory://", make=make), Subject("memory://", make=make, movable=False)]
+
+    found = compare(subjects, 4, seed=2).found
+
+    assert found is None, script(found.program, found.error)
+
+
+class Backwards(MemoryBroker):
+    """Claims in the wrong order."""
+
+    async def claim(self, *args: Any, **options: Any) -> Claimed:
+        claimed = await super().claim(*args, **options)
+        return structs.replace(claimed, records=list(claimed.records)[::-1])
+
+
+@pytest.mark.anyio
+async def test_it_is_said_which_broker_was_wrong() -> None:
+    wrong = Subject("memory://wrong", make=Backwards)
+    program = (Enqueue((NewJob(id="a"), NewJob(id="b"))), Claim(worker="ada", limit=2))
+
+    with pytest.raises(AssertionError) as caught:
+        await compare_program([Subject("memory://"), wrong], program)
+
+    assert any("memory://wrong" in note for note in caught.value.__notes__)
+
+
+def test_instants_and_names_of_sessions_may_differ() -> None:
+    mine = [Exchange(0, CLAIM, Claimed(now=5, records=[record("a", "x#1")]))]
+    theirs = [Exchange(0, CLAIM, Claimed(now=9, records=[record("a", "7", 9)]))]
+
+    compare_exchanges("one", mine, "other", theirs)
+
+
+def test_the_order_of_claims_may_not_differ() -> None:
+    one, two = record("a", "s"), record("b", "s")
+    mine = [Exchange(0, CLAIM, Claimed(now=5, records=[one, two]))]
+    theirs = [Exchange(0, CLAIM, Claimed(now=5, records=[two, one]))]
+
+    with pytest.raises(Divergence, match="other:"):
+        compare_exchanges("one", mine, "other", theirs)
+
+
+def test_where_there_is_freedom_the_comparison_ends() -> None:
+    one, two = record("a", "s"), record("b", "s")
+    last = Exchange(1, CLAIM, Claimed(now=5, records=[]))
+    mine = [Exchange(0, CLAIM, Claimed(now=5, records=[one]), is_free=True), last]
+    theirs = [Exchange(0, CLAIM, Claimed(now=5, records=[two])), last]
+
+    compare_exchanges("one", mine, "other", theirs)
+
+
+def test_what_an_answer_does_not_show_is_compared_too() -> None:
+    applied = calls.SetLimit("slot", 1)
+    mine = [Exchange(0, applied, None, after=(record("a", "s"),))]
+    theirs = [Exchange(0, applied, None, after=(None,))]
+
+    with pytest.raises(Divergence):
+        compare_exchanges("one", mine, "other", theirs)
+
+
+def test_sets_are_compared_without_their_order() -> None:
+    names = Names()
+    one, two = record("a", "s"), record("b", "s")
+    sessions = [
+        SessionInfo(session=name, name=name, lease_ms=1, expires=1, opened=1, running=0)
+        for name in "ab"
+    ]
+
+    forth = outcome(Overdue(now=1, records=(one, two)), names)
+
+    assert forth == outcome(Overdue(now=2, records=(two, one)), names)
+    assert outcome(sessions, names) == outcome(sessions[::-1], names)
+    assert outcome(Page(now=1, records=(one, two)), names) != outcome(
+        Page(now=1, records=(two, one)), names
+    )
