@@ -122,6 +122,16 @@ def test_a_write_that_nobody_heard_of_does_not_forbid_the_claim_that_came_first(
     assert not check(story.calls)
 
 
+def test_a_write_that_nobody_heard_of_does_not_say_when_a_job_is_due() -> None:
+    story = Story()
+    story.opened()
+    story.stored("a", after=(("default", "b"),))
+    story.wrote("a", 2, Event.CANCEL, at=2**53 - 1, told=UNKNOWN)
+    story.claimed(running("a", 4))  # the broker itself had unblocked it
+
+    assert not check(story.calls)
+
+
 def test_an_uncertain_open_may_end_a_later_session_of_its_name() -> None:
     story = Story()
     story.tell(Open("w1", 15_000), how=How.UNKNOWN)

@@ -27,6 +27,7 @@ from treadle.domain.state import FINAL, Event, State
 _STORED: Final = Applied(fence=1)
 _BLOCKED: Final = State.BLOCKED
 _SUCCEEDED: Final = State.SUCCEEDED
+_RUNNING: Final = State.RUNNING
 _SUCCEED: Final = Event.SUCCEED
 _MANY: Final = 8
 """From so many on it pays to look whether jobs can be stored together."""
@@ -149,7 +150,7 @@ def _change(table: Table, lane: Lane, row: Row, change: Change, now: int) -> App
     if head.state is _BLOCKED and any(_is_final(table, ref) for ref in row.edges):
         # It ended while the decision was made; nobody else would look again before `due`.
         head = structs.replace(head, due=now)
-    if head.state is _SUCCEEDED and change.event is _SUCCEED:
+    if change.event is _SUCCEED and head.state is _SUCCEEDED and row.head.state is _RUNNING:
         table.finish(lane, row, head, now)
     else:
         table.move(row, head, change.event, now)

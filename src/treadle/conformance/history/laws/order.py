@@ -240,6 +240,8 @@ def _due(life: Life, fence: int) -> tuple[int, Call] | None:
         if len(wrote) != 1 or wrote[0].put.keeps_due:
             return None
         put, call = wrote[0].put, wrote[0].call
+        if not wrote[0].is_done:
+            return None  # it was written earlier, by a call that was asked twice, or by another
         at, delay_ms = put.at, put.delay_ms
     if at is not None:
         return at, call
