@@ -1,8 +1,9 @@
 """What CI runs, one session for each kind of check.
 
-`nox` alone runs lint, types, tests, conformance and docs: the whole gate, in minutes. On their
-own: `floor` (the lowest dependencies that are promised), `crash`, `coverage`, `bench`, `build`,
-`fmt` (formats instead of complaining) and `constraints` (renews the pinned set).
+`nox` alone runs lint, types, tests, conformance and docs, in minutes. The gate goes on with `floor`
+(the lowest dependencies that are promised), `proof`, `mutants` and `simulation`. On their own:
+`crash`, `coverage`, `bench`, `build`, `fmt` (formats instead of complaining) and `constraints`
+(renews the pinned set).
 
 Arguments after `--` go to pytest: `nox -s tests -- -x -k retry`.
 """
@@ -22,7 +23,8 @@ CONSTRAINTS = "constraints.txt"
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 # What a second Python can tell us that the first cannot; processes, pages and wheels are the same.
-CORE_TESTS = ["tests/unit", "tests/property", "tests/contract", "tests/runtime"]
+CORE_TESTS = ["tests/unit", "tests/property", "tests/runtime", "tests/conformance/test_memory.py"]
+PROVEN = ["tests/contract", "tests/conformance", "tests/simulation"]
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -108,7 +110,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run every test but those of `conformance` and `docs`."""
     _install(session, "test")
-    _pytest(session, ["tests"], "--ignore=tests/contract", "--ignore=tests/docs")
+    _pytest(session, ["tests"], *(f"--ignore={path}" for path in (*PROVEN, "tests/docs")))
 
 
 def _core_tests(session: nox.Session) -> None:
@@ -123,9 +125,9 @@ for _version, _path in OTHER_PYTHONS.items():
 
 @nox.session(python=MAIN_PYTHON)
 def conformance(session: nox.Session) -> None:
-    """Hold every broker to the contract."""
+    """Hold every broker to the contract, the kit to its own, and the worker to a hundred bad days."""
     _install(session, "test")
-    _pytest(session, ["tests/contract", *_present("tests/conformance")])
+    _pytest(session, PROVEN, "-m", "not (slow and planted)")
 
 
 @nox.session(python=MAIN_PYTHON)
@@ -143,7 +145,41 @@ def floor(session: nox.Session) -> None:
     if session.venv_backend != "uv":
         session.error("only uv resolves to the lowest versions: install nox[uv]")
     session.install("--resolution", "lowest-direct", "-e", ".", *_group("test"))
-    _pytest(session, ["tests"], "-m", "not crash", "--ignore=tests/docs")
+    skipped = ("--ignore=tests/docs", "--ignore=tests/simulation")
+    _pytest(session, ["tests"], "-m", "not crash", *skipped)
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def proof(session: nox.Session) -> None:
+    """Prove the brokers in the box: every part of the kit, 1,000 programs each, then both together.
+
+    `nox -s proof -- 20000` runs as many programs as it says; an interrupted run goes on where it was.
+    """
+    _install(session, "test")
+    examples = session.posargs[0] if session.posargs else "1000"
+    place = Path(session.create_tmp())
+    urls = ["memory://", f"sqlite:///{place.resolve()}/proof.db"]
+    for url in urls:
+        kept = str(place / f"{url.partition(':')[0]}-{examples}.json")
+        session.run("qrun", "verify", url, "--examples", examples, "--resume", kept)
+    both = ("--differential", ",".join(urls))
+    session.run("qrun", "verify", *both, "--examples", str(int(examples) // 2))
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def mutants(session: nox.Session) -> None:
+    """Show that the kit catches every one of its broken brokers."""
+    _install(session, "test")
+    session.run("python", "-m", "treadle.conformance.mutants", *session.posargs)
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def simulation(session: nox.Session) -> None:
+    """Run fleets of real workers on virtual time through faults of all kinds, one seed after another."""
+    _install(session, "test")
+    options = session.posargs or ["--seeds", "0:5000", "--processes", "2"]
+    session.run("python", "-m", "treadle.testing.sim", *options)
+    session.run("python", "-m", "pytest", "tests/simulation", "-m", "slow and planted")
 
 
 @nox.session(python=MAIN_PYTHON, default=False)
