@@ -23,7 +23,7 @@ CONSTRAINTS = "constraints.txt"
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 # What a second Python can tell us that the first cannot; processes, pages and wheels are the same.
-CORE_TESTS = ["tests/unit", "tests/property", "tests/runtime", "tests/conformance/test_memory.py"]
+CORE_TESTS = ["tests/unit", "tests/runtime"]
 PROVEN = ["tests/contract", "tests/conformance", "tests/simulation"]
 
 nox.needs_version = ">=2025.5.1"
@@ -110,7 +110,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run every test but those of `conformance` and `docs`."""
     _install(session, "test")
-    _pytest(session, ["tests"], *(f"--ignore={path}" for path in (*PROVEN, "tests/docs")))
+    elsewhere = (f"--ignore={path}" for path in (*PROVEN, "tests/docs"))
+    _pytest(session, ["tests"], "-m", "not proof", *elsewhere)
 
 
 def _core_tests(session: nox.Session) -> None:
@@ -146,7 +147,7 @@ def floor(session: nox.Session) -> None:
         session.error("only uv resolves to the lowest versions: install nox[uv]")
     session.install("--resolution", "lowest-direct", "-e", ".", *_group("test"))
     skipped = ("--ignore=tests/docs", "--ignore=tests/simulation")
-    _pytest(session, ["tests"], "-m", "not crash", *skipped)
+    _pytest(session, ["tests"], "-m", "not (crash or proof)", *skipped)
 
 
 @nox.session(python=MAIN_PYTHON, default=False)
@@ -156,6 +157,7 @@ def proof(session: nox.Session) -> None:
     `nox -s proof -- 20000` runs as many programs as it says; an interrupted run goes on where it was.
     """
     _install(session, "test")
+    session.install("-c", CONSTRAINTS, *_group("lint"))
     examples = session.posargs[0] if session.posargs else "1000"
     place = Path(session.create_tmp())
     urls = ["memory://", f"sqlite:///{place.resolve()}/proof.db"]
@@ -164,6 +166,7 @@ def proof(session: nox.Session) -> None:
         session.run("qrun", "verify", url, "--examples", examples, "--resume", kept)
     both = ("--differential", ",".join(urls))
     session.run("qrun", "verify", *both, "--examples", str(int(examples) // 2))
+    session.run("python", "-m", "pytest", "tests/cli", "-m", "proof")
 
 
 @nox.session(python=MAIN_PYTHON, default=False)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from textwrap import dedent
 
@@ -26,8 +27,10 @@ class Package:
         self.folder = qrun.folder / f"treadle-{name}"
         self._home = qrun.folder / "installed"
         # Its dependencies are there: this very checkout, and what the tests use.
-        self._run("pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation",
-                  "--disable-pip-version-check", "--target", str(self._home), str(self.folder))  # fmt: skip
+        # A wheel holds a package as it is installed; not every environment of tests has pip.
+        self._run("hatchling", "build", "-t", "wheel", "-d", str(qrun.folder / "dist"))
+        (wheel,) = (qrun.folder / "dist").glob("*.whl")
+        zipfile.ZipFile(wheel).extractall(self._home)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,7 +55,7 @@ class Package:
         return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_new_broker_passes_its_own_tests(qrun: Qrun) -> None:
     package = Package(qrun, "broker", "acme")
 
@@ -63,7 +66,7 @@ def test_a_new_broker_passes_its_own_tests(qrun: Qrun) -> None:
     assert (package.folder / "report.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(300)
 def test_a_new_broker_passes_the_whole_proof(qrun: Qrun) -> None:
     package = Package(qrun, "broker", "my-store")
@@ -82,7 +85,7 @@ def test_a_new_broker_passes_the_whole_proof(qrun: Qrun) -> None:
     assert list((qrun.folder / "store").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_new_broker_is_short_typed_and_formatted(qrun: Qrun) -> None:
     folder = Package(qrun, "broker", "acme").folder
     lines = [line for file in folder.rglob("src/**/*.py") for line in file.read_text().splitlines()]
@@ -111,7 +114,7 @@ PRODUCER = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_new_broker_keeps_what_it_accepted_though_it_is_killed(qrun: Qrun) -> None:
     package = Package(qrun, "broker", "acme")
     url = f"acme:///{qrun.folder}/store"
@@ -141,7 +144,7 @@ def tear(journal: Path) -> None:
         file.write(journal.read_bytes()[:20])
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", ["handler", "middleware"])
 def test_a_new_plugin_passes_its_own_tests(qrun: Qrun, kind: str) -> None:
     package = Package(qrun, kind, "my-plugin")

@@ -48,7 +48,7 @@ def broken(qrun: Qrun) -> dict[str, str]:
     return {"PYTHONPATH": str(home)}
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_broker_that_keeps_its_promises_passes(qrun: Qrun) -> None:
     ran = qrun("verify", "memory://", "--examples", "20", "--backend", "asyncio")
 
@@ -101,7 +101,7 @@ def test_the_report_and_the_badge_are_written(qrun: Qrun) -> None:
     assert json.loads(badge.read_text())["message"] == "push 2/2"
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_programs_go_on_where_they_were_broken_off(qrun: Qrun) -> None:
     options = ("verify", "memory://", "--only", "machine", "--resume", "state.json", "--json")
     first = qrun(*options, "--examples", "250")
@@ -155,7 +155,7 @@ def test_what_failed_is_told_with_the_way_to_see_it_again(
     assert "again: qrun verify 'broken://' --only machine --backend asyncio" in ran.err
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_broker_that_hangs_gives_a_row(qrun: Qrun, broken: dict[str, str]) -> None:
     options = ("--only", "C821", "--backend", "asyncio", "--json")
     ran = qrun.process("verify", "broken://", *options, timeout=50, **broken)
@@ -165,7 +165,7 @@ def test_a_broker_that_hangs_gives_a_row(qrun: Qrun, broken: dict[str, str]) -> 
     assert "did not end in 10 s" in row["detail"]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_broker_that_never_connects_fails_and_holds_up_nobody(
     qrun: Qrun, broken: dict[str, str]
 ) -> None:

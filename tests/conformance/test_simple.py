@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
+        self._one_at_a_time = Lock()
         self.at_begin: OSError | None = None
         self.at_end: OSError | None = None
 
@@ -49,14 +51,15 @@ class Shelf:
         del write
         if self.at_begin is not None:
             raise self.at_begin
-        before = dict(self.values)
-        try:
-            yield self
-            if self.at_end is not None and self.values != before:
-                raise self.at_end  # noqa: TRY301 - it stands for what a store raises here
-        except BaseException:
-            self.values = before
-            raise
+        with self._one_at_a_time:
+            before = dict(self.values)
+            try:
+                yield self
+                if self.at_end is not None and self.values != before:
+                    raise self.at_end  # noqa: TRY301 - it stands for what a store raises here
+            except BaseException:
+                self.values = before
+                raise
 
     def get(self, key: bytes) -> bytes | None:
         """Return a value."""
