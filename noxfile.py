@@ -5,7 +5,7 @@
 `crash`, `coverage`, `bench`, `build`, `fmt` (formats instead of complaining) and `constraints`
 (renews the pinned set).
 
-Arguments after `--` go to pytest: `nox -s tests -- -x -k retry`.
+Arguments after `--` go to pytest: `nox -s tests -- -x -k retry`; `-n0` keeps it in one process.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 # What a second Python can tell us that the first cannot; processes, pages and wheels are the same.
 CORE_TESTS = ["tests/unit", "tests/runtime"]
 PROVEN = ["tests/contract", "tests/conformance", "tests/simulation"]
+# Most tests wait for processes and clocks: one more test process than there are cores halves the time.
+PARALLEL = ("-n", str((os.cpu_count() or 1) + 1))
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -111,13 +113,13 @@ def tests(session: nox.Session) -> None:
     """Run every test but those of `conformance` and `docs`."""
     _install(session, "test")
     elsewhere = (f"--ignore={path}" for path in (*PROVEN, "tests/docs"))
-    _pytest(session, ["tests"], "-m", "not proof", *elsewhere)
+    _pytest(session, ["tests"], *PARALLEL, "-m", "not proof", *elsewhere)
 
 
 def _core_tests(session: nox.Session) -> None:
     """Run the tests that another Python can break; real files wait on the main one."""
     _install(session, "test")
-    _pytest(session, CORE_TESTS, "-m", "not crash and not slow", "-k", "not sqlite")
+    _pytest(session, CORE_TESTS, *PARALLEL, "-m", "not crash and not slow", "-k", "not sqlite")
 
 
 for _version, _path in OTHER_PYTHONS.items():
@@ -128,7 +130,7 @@ for _version, _path in OTHER_PYTHONS.items():
 def conformance(session: nox.Session) -> None:
     """Hold every broker to the contract, the kit to its own, and the worker to a hundred bad days."""
     _install(session, "test")
-    _pytest(session, PROVEN, "-m", "not slow")
+    _pytest(session, PROVEN, *PARALLEL, "-m", "not slow")
 
 
 @nox.session(python=MAIN_PYTHON)
@@ -147,7 +149,7 @@ def floor(session: nox.Session) -> None:
         session.error("only uv resolves to the lowest versions: install nox[uv]")
     session.install("--resolution", "lowest-direct", "-e", ".", *_group("test"))
     skipped = ("--ignore=tests/docs", "--ignore=tests/simulation")
-    _pytest(session, ["tests"], "-m", "not (crash or proof)", *skipped)
+    _pytest(session, ["tests"], *PARALLEL, "-m", "not (crash or proof)", *skipped)
 
 
 @nox.session(python=MAIN_PYTHON, default=False)
@@ -167,7 +169,7 @@ def proof(session: nox.Session) -> None:
     both = ("--differential", ",".join(urls))
     session.run("qrun", "verify", *both, "--examples", str(int(examples) // 2))
     session.run("python", "-m", "pytest", "tests/cli", "-m", "proof")
-    session.run("python", "-m", "pytest", *PROVEN, "-m", "slow and not planted")
+    session.run("python", "-m", "pytest", *PARALLEL, *PROVEN, "-m", "slow and not planted")
 
 
 @nox.session(python=MAIN_PYTHON, default=False)
@@ -183,7 +185,7 @@ def simulation(session: nox.Session) -> None:
     _install(session, "test")
     options = session.posargs or ["--seeds", "0:5000", "--processes", "2"]
     session.run("python", "-m", "treadle.testing.sim", *options)
-    session.run("python", "-m", "pytest", "tests/simulation", "-m", "slow and planted")
+    session.run("python", "-m", "pytest", *PARALLEL, "tests/simulation", "-m", "slow and planted")
 
 
 @nox.session(python=MAIN_PYTHON, default=False)
