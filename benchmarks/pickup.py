@@ -1,14 +1,18 @@
 """How long an idle worker in another process takes to have a job in hand.
 
 Measured from the begin of `enqueue`, which writes the job durably: on a slow disk most of it is that
-write. `stored` tells that part.
+write. `stored` tells that part, `raw_commit` what the bare `sqlite3` module needs to commit one row.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import closing
+from pathlib import Path
 
 import anyio
 
@@ -47,18 +51,38 @@ async def _enqueue(url: str, child: subprocess.Popen[str]) -> tuple[list[float],
     return sorted(taken), sorted(stored)
 
 
+def _raw_commits() -> list[float]:
+    """Return, in ms and sorted, how long durable commits of one row took, as far apart as the jobs."""
+    taken: list[float] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder,
+        closing(sqlite3.connect(Path(folder) / "raw.db", isolation_level=None)) as raw,
+    ):
+        raw.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE t (body)")
+        for _ in range(_SAMPLES):
+            time.sleep(_PAUSE_S)
+            started = time.monotonic()
+            raw.execute("BEGIN IMMEDIATE")
+            raw.execute("INSERT INTO t VALUES (zeroblob(300))")
+            raw.execute("COMMIT")
+            taken.append((time.monotonic() - started) * 1000)
+    return sorted(taken)
+
+
 def pickup(url: str) -> dict[str, object]:
     """Measure from the begin of `enqueue` to the claimed record in the other process, in ms."""
     command = [sys.executable, "-m", "benchmarks.pickup", url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         taken, stored = anyio.run(_enqueue, url, child)
         child.terminate()
+    raw = _raw_commits()
     return {
         "measure": "pickup_ms",
         "broker": "sqlite",
         "p50": round(taken[len(taken) // 2], 2),
         "p99": round(taken[int(len(taken) * 0.99)], 2),
         "stored_p50": round(stored[len(stored) // 2], 2),
+        "raw_commit_p50": round(raw[len(raw) // 2], 2),
     }
 
 
