@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from treadle.broker.base import Applied, Broker
-from treadle.conformance.hand import Hand, make_job, stored
+from treadle.conformance.hand import Hand, known, make_job, stored
 from treadle.domain.job import NEVER, At, Ref
 from treadle.domain.outcome import Change
 from treadle.domain.state import Event, State
@@ -19,11 +19,12 @@ pytestmark = pytest.mark.anyio
 async def test_a_success_under_the_fence_of_a_waiting_job_leaves_no_torn_store(
     broker: Broker, hand: Hand
 ) -> None:
-    await stored(broker, make_job("a"), make_job("b"))
+    job = make_job("a")
+    await stored(broker, job, make_job("b"))
     success = Change(
-        queue="default",
-        id="a",
-        fence=1,
+        queue=job.queue,
+        id=job.id,
+        fence=(await known(broker, job)).head.fence,
         event=Event.SUCCEED,
         state=State.SUCCEEDED,
         due=At(NEVER),

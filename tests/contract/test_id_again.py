@@ -6,8 +6,8 @@ import pytest
 
 from treadle.broker.base import Applied, Broker
 from treadle.conformance.clock import MINUTE, MovableClock
-from treadle.conformance.hand import Hand, change, make_job, stored
-from treadle.domain.job import Policy
+from treadle.conformance.hand import Hand, change, known, make_job, stored
+from treadle.domain.job import Policy, Ref
 from treadle.domain.outcome import Succeeded
 from treadle.domain.unique import Unique
 
@@ -68,3 +68,28 @@ async def test_the_key_that_it_takes_itself_is_its_own(
     (answer,) = (await broker.enqueue([make_job("b", unique=KEY)])).results
 
     assert not isinstance(answer, Applied)
+
+
+@pytest.mark.promise(4)
+async def test_no_fence_of_the_forgotten_job_is_given_again(
+    broker: Broker, hand: Hand, clock: MovableClock
+) -> None:
+    await forget_the_holder(broker, hand, clock)
+    many = [make_job(f"n-{number}") for number in range(20)]
+
+    answers = (await broker.enqueue([*many, make_job("a")])).results
+
+    assert {answer.fence for answer in answers if isinstance(answer, Applied)} == {4}
+    assert (await known(broker, Ref("default", "a"))).head.fence == 4
+
+
+@pytest.mark.promise(4)
+async def test_nor_to_a_follow_up(broker: Broker, hand: Hand, clock: MovableClock) -> None:
+    await forget_the_holder(broker, hand, clock)
+    await stored(broker, make_job("parent"))
+    record = await hand.claim_one()
+    ended = change(record, Succeeded(follow_ups=(make_job("a"),)), clock.time_ms())
+
+    await broker.apply([ended])
+
+    assert (await known(broker, Ref("default", "a"))).head.fence == 4

@@ -97,8 +97,7 @@ class Store:
         """How often a job became final in its present run."""
 
     def enqueue(self, job: Job) -> None:
-        head = heads.first(job, self.now)
-        head = structs.replace(head, fence=self.highest.get(job.id, 0) + 1)
+        head = heads.first(job, self.now, self.highest.get(job.id, 0) + 1)
         self.records[job.id] = Record(job=job, head=head, created=self.now)
         self.highest[job.id] = head.fence
         self.ended[job.id] = 0

@@ -10,9 +10,10 @@ What holds for every operation:
 - Every operation takes and gives batches. Results stand in the order of what was asked.
 - An operation on several jobs is atomic per job; where the store can, per call.
 - Every write that moves a job compares the fence first. Nothing is ever written unconditionally.
-- Fences of an id only grow as long as the id is remembered; a job that is stored under it later
-  begins at 1 again. So an id that is given again must be remembered for longer than a worker may be
-  cut off: 24 h for those that callers choose, and generated ones are never given again.
+- Fences of an id only grow, for ever: the fence of a new record is greater than every fence that the
+  store ever gave this id, also if the id was forgotten since. So no worker that was cut off writes
+  into a later life of its job. Which number it is, is the store's own: a floor that is raised by the
+  fence of each record that goes, or a revision of the whole store.
 - Cancelling a call never loses a job and never tears one: the write happened as a whole or not at
   all. A claim that was cancelled after it was written is found by `heartbeat` as an orphan.
 - Instants are broker time in ms; delays travel as durations. No client clock decides anything.
@@ -132,7 +133,8 @@ class Broker(Protocol):
 
         Per job: `Applied`; `Duplicate` with the record that has the same (queue, id), also with
         another payload and also when it is only remembered, or with the holder of its unique key;
-        or `Refused` (QUEUE_FULL, TOO_LARGE, STORAGE_FULL, UNKNOWN_PARENT). All or nothing
+        or `Refused` (QUEUE_FULL, TOO_LARGE, STORAGE_FULL, UNKNOWN_PARENT). `Applied` says the fence
+        of the new record, greater than every one that its id ever had. All or nothing
         per job; two calls with the same id at the same time store one. A job with `after` is stored
         blocked, with an edge to each parent; if all are final already it is looked at at once.
         A key that no longer holds (`domain.unique.holds`) is taken over. Jobs of one
@@ -319,7 +321,8 @@ class Broker(Protocol):
         disconnected afterwards; who connects again finds a store that was never used. A crash
         half-way leaves some of it: calling again finishes it, and calling twice is harmless.
         Others that still use the namespace get `BrokerUnavailable`, then an empty store; what they
-        write meanwhile is erased as well.
+        write meanwhile is erased as well. Fences may begin anew: a worker of the erased store must
+        not outlive it.
 
         Raises:
             BrokerUnavailable: if the store cannot be reached or written.

@@ -37,15 +37,16 @@ def instant(due: Due, now: int, current: int = 0) -> int:
             assert_never(due)
 
 
-def first(job: Job, now: int) -> Head:
+def first(job: Job, now: int, fence: int) -> Head:
     """Return the head of a job that is stored now: blocked if it has parents, else waiting.
 
-    A blocked job is due for a look at once; its own delay counts from the look that frees it.
+    `fence` must be greater than every one that this id ever had, also before it was forgotten. A
+    blocked job is due for a look at once; its own delay counts from the look that frees it.
     """
     expires = _expiry(job, now)
     if job.after:
-        return Head(state=State.BLOCKED, fence=1, due=now, expires=expires)
-    return Head(state=State.WAITING, fence=1, due=instant(job.due, now), expires=expires)
+        return Head(state=State.BLOCKED, fence=fence, due=now, expires=expires)
+    return Head(state=State.WAITING, fence=fence, due=instant(job.due, now), expires=expires)
 
 
 def _expiry(job: Job, now: int) -> int:

@@ -43,28 +43,28 @@ def test_a_due_becomes_an_instant_of_broker_time(due: Due, expected: int) -> Non
     assert heads.instant(due, NOW, current=77) == expected
 
 
-def test_a_new_job_waits_with_the_first_fence_and_no_attempt() -> None:
-    head = heads.first(make_job(), NOW)
+def test_a_new_job_waits_with_its_first_fence_and_no_attempt() -> None:
+    head = heads.first(make_job(), NOW, 41)
 
-    assert head == Head(state=State.WAITING, fence=1, due=NOW)
+    assert head == Head(state=State.WAITING, fence=41, due=NOW)
 
 
 @pytest.mark.contract("F25")
 def test_a_delayed_job_is_due_after_its_delay() -> None:
-    assert heads.first(make_job(due=After(5_000)), NOW).due == NOW + 5_000
+    assert heads.first(make_job(due=After(5_000)), NOW, 1).due == NOW + 5_000
 
 
 @pytest.mark.parametrize("expires", [After(60_000), At(LATER)])
 def test_an_expiry_is_kept_as_an_instant(expires: After | At) -> None:
-    assert heads.first(make_job(expires=expires), NOW).expires == LATER
+    assert heads.first(make_job(expires=expires), NOW, 1).expires == LATER
 
 
 def test_a_job_with_parents_is_blocked_and_due_for_a_look_at_once() -> None:
     job = make_job(after=(Ref("default", "parent"),), due=After(5_000))
 
-    head = heads.first(job, NOW)
+    head = heads.first(job, NOW, 41)
 
-    assert (head.state, head.due) == (State.BLOCKED, NOW)
+    assert (head.state, head.due, head.fence) == (State.BLOCKED, NOW, 41)
 
 
 @pytest.mark.promise(4)

@@ -51,6 +51,12 @@ class Table:
         self._finals = Timeline()
         self._memories: list[tuple[int, str, str]] = []
         self._seq = 0
+        self._highest_gone = 0
+        """The highest fence of all rows that were removed."""
+
+    def first_fence(self) -> int:
+        """Return the fence of a row that is stored now: no removed row of its id had it."""
+        return self._highest_gone + 1
 
     def lane(self, name: str) -> Lane:
         """Return a queue; it is known from now on."""
@@ -162,6 +168,7 @@ class Table:
         del lane.rows[job.id]
         lane.shelves[head.state].drop(row.seq)
         row.head = structs.replace(head, fence=0)  # no entry names this fence
+        self._highest_gone = max(self._highest_gone, head.fence)
         lane.remembered[job.id] = Memory(head.state, head.fence, until, name)
         heappush(self._memories, (until, lane.name, job.id))
         self._forget(now)

@@ -24,7 +24,6 @@ from treadle.domain.outcome import (
 )
 from treadle.domain.state import FINAL, Event, State
 
-_STORED: Final = Applied(fence=1)
 _BLOCKED: Final = State.BLOCKED
 _SUCCEEDED: Final = State.SUCCEEDED
 _RUNNING: Final = State.RUNNING
@@ -37,9 +36,11 @@ def store(
     table: Table, jobs: Sequence[Job], now: int, most_bytes: int
 ) -> list[Applied | Duplicate | Refused]:
     """Store each job once, or say why not."""
+    fence = table.first_fence()
+    stored = Applied(fence=fence)
     if len(jobs) >= _MANY and _are_alike(table, jobs, most_bytes):
-        table.insert_alike(jobs, first(jobs[0], now), now)
-        return [_STORED] * len(jobs)
+        table.insert_alike(jobs, first(jobs[0], now, fence), now)
+        return [stored] * len(jobs)
     shared: Head | None = None  # jobs that are simply due now begin with equal heads
     results: list[Applied | Duplicate | Refused] = []
     for job in jobs:
@@ -48,11 +49,11 @@ def store(
             results.append(objection)
             continue
         if job.due is NOW and job.expires is None and not job.after:
-            head = shared = shared or first(job, now)
+            head = shared = shared or first(job, now, fence)
         else:
-            head = first(job, now)
+            head = first(job, now, fence)
         table.insert(job, head, now)
-        results.append(_STORED)
+        results.append(stored)
     return results
 
 
@@ -157,7 +158,7 @@ def _change(table: Table, lane: Lane, row: Row, change: Change, now: int) -> App
     for job in change.follow_ups:
         known = _record(table, Ref(job.queue, job.id), now)
         if known is None and table.key_holder(job, now) is None:
-            table.insert(job, first(job, now), now)
+            table.insert(job, first(job, now, table.first_fence()), now)
     if table.edges.children and head.state in FINAL and table.look_at_children(row, now):
         return Applied(fence=head.fence, children=True)
     return Applied(fence=head.fence)

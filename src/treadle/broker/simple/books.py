@@ -134,15 +134,16 @@ class Books:
             raise LookupError(f"an index names {ref}, which is not stored")
         return row
 
-    def insert(self, job: Job) -> None:
-        """Store a job whose id and unique key are free."""
+    def insert(self, job: Job) -> Row:
+        """Store a job whose id and unique key are free; no removed row of its id had its fence."""
         counters = self.counters
         counters.seq += 1
-        row = Row.of(job, self.now, counters.seq)
+        row = Row.of(job, self.now, counters.seq, counters.fence + 1)
         self.write_body(job)
         self.take_key(row)
         self.tie(row, (), job.after)
         self._enter(row, Event.ENQUEUE)
+        return row
 
     def move(self, row: Row, head: Head, event: Event, *, goes_first: bool = False) -> None:
         """Replace the head of a row, and put it where it now belongs."""
@@ -182,6 +183,7 @@ class Books:
         earlier = self.read(Memory, keys.MEMORY, queue, job_id)
         if earlier is not None:
             self.drop(keys.FORGET, earlier.until, queue, job_id)
+        self.counters.fence = max(self.counters.fence, row.head.fence)
         memory = Memory(row.head.state, row.head.fence, until, name)
         self.write(memory, keys.MEMORY, queue, job_id)
         self.write(row.ref, keys.FORGET, until, queue, job_id)

@@ -43,11 +43,11 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return keys.LINE, self.ref.queue, int(self.priority), due, self.seq
 
     @classmethod
-    def of(cls, job: Job, now: int, seq: int) -> Row:
-        """Make the row of a job that is stored now."""
+    def of(cls, job: Job, now: int, seq: int, fence: int) -> Row:
+        """Make the row of a job that is stored now, under its first fence."""
         return cls(
             ref=Ref(job.queue, job.id),
-            head=first(job, now),
+            head=first(job, now, fence),
             created=now,
             seq=seq,
             priority=job.priority,
@@ -83,6 +83,8 @@ class Counters(Struct, kw_only=True):
     session: int = 0
     document: int = 0
     event: int = 0
+    fence: int = 0
+    """The highest one of all rows that were removed."""
 
 
 class TakenKey(Struct, frozen=True):

@@ -55,8 +55,7 @@ class Desk:
         objection = self._objection(job)
         if objection is not None:
             return objection
-        self._books.insert(job)
-        return Applied(fence=1)
+        return Applied(fence=self._books.insert(job).head.fence)
 
     def _objection(self, job: Job) -> Duplicate | Refused | None:
         """Say why a job cannot be stored; what is stored already comes before every limit."""

@@ -116,7 +116,7 @@ def _add_heads(tx: Transaction, lots: Sequence[_Lot], jobs: int) -> bool:
 
 
 def _add_lots(tx: Transaction, lots: Iterable[_Lot]) -> int:
-    added = 0
+    added, fence = 0, tx.first_fence()
     for lot in lots:
         ids = _encode(lot.ids)
         if b"\\u0000" in ids:  # SQLite's JSON ends a text there: one by one they are kept whole
@@ -125,6 +125,7 @@ def _add_lots(tx: Transaction, lots: Iterable[_Lot]) -> int:
             "ids": ids,
             "queue": lot.queue,
             "prio": lot.prio,
+            "fence": fence,
             "due": lot.due,
             "expires": lot.expires,
             "now": tx.now,
@@ -136,8 +137,9 @@ def _add_lots(tx: Transaction, lots: Iterable[_Lot]) -> int:
 
 def _add_rows(tx: Transaction, lots: Iterable[_Lot]) -> int:
     rows: list[tuple[object, ...]] = []
+    fence = tx.first_fence()
     for lot in lots:
-        shared = (lot.queue, lot.prio, lot.due, lot.expires, tx.now, lot.key)
+        shared = (lot.queue, lot.prio, fence, lot.due, lot.expires, tx.now, lot.key)
         rows += [(*named, *shared) for named in lot.ids.items()]
     return tx.many(_SQL["add_plain"], rows)
 

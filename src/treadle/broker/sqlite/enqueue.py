@@ -18,7 +18,6 @@ from treadle.domain.outcome import RefusalCode, Refused
 from treadle.domain.state import Event, State
 
 _SQL = load("enqueue")
-_STORED = Applied(fence=1)
 
 Result = Applied | Duplicate | Refused
 
@@ -29,22 +28,22 @@ def refuse(jobs: Sequence[Job], reason: str) -> list[Result]:
     return [Refused(code=code, detail=f"job {job.id} was not stored: {reason}") for job in jobs]
 
 
-def stored_results(count: int) -> list[Result]:
-    """Answer for jobs that were all stored."""
-    return [_STORED] * count
+def stored_results(tx: Transaction, count: int) -> list[Result]:
+    """Answer for jobs that were all stored in this transaction, in which nothing has gone since."""
+    return [Applied(fence=tx.first_fence())] * count
 
 
 def store(tx: Transaction, jobs: Sequence[Job]) -> list[Result]:
     """Store each job once, or say why not."""
     if store_plain(tx, jobs):
-        return stored_results(len(jobs))
+        return stored_results(tx, len(jobs))
     return [_store(tx, job) for job in jobs]
 
 
 def insert(tx: Transaction, job: Job) -> Head:
     """Store a job whose id and unique key are free."""
     queue = tx.names.queue(job.queue)
-    head = first(job, tx.now)
+    head = first(job, tx.now, tx.first_fence())
     seq = tx.next_seq()
     tx.run(
         _SQL["add"],
@@ -54,6 +53,7 @@ def insert(tx: Transaction, job: Job) -> Head:
             queue,
             job.priority.value,
             head.state.value,
+            head.fence,
             stored(head.due),
             stored(head.expires),
             tx.now,
@@ -82,8 +82,7 @@ def _store(tx: Transaction, job: Job) -> Result:
     objection = _objection(tx, job)
     if objection is not None:
         return objection
-    insert(tx, job)
-    return _STORED
+    return Applied(fence=insert(tx, job).fence)
 
 
 def _objection(tx: Transaction, job: Job) -> Duplicate | Refused | None:

@@ -41,9 +41,10 @@ class Enqueue(Write[Enqueued]):
         super().__init__(self._store)
         self.jobs = jobs
 
-    def answer_stored(self, now: int) -> None:
-        """Answer that all jobs were stored."""
-        self.answer(Enqueued(now=now, results=enqueue.stored_results(len(self.jobs))))
+    def answer_stored(self, tx: Transaction) -> None:
+        """Answer that all jobs were stored, just now."""
+        results = enqueue.stored_results(tx, len(self.jobs))
+        self.answer(Enqueued(now=tx.now, results=results))
 
     def answer_refused(self, now: int, reason: str) -> None:
         """Answer that there is no room for any of the jobs."""

@@ -29,6 +29,7 @@ def remove(tx: Transaction, row: Row, remember_until: int) -> None:
 def remove_all(tx: Transaction, found: Sequence[tuple[Row, int]]) -> None:
     """Drop final records; remember each id until the instant given, or while its key holds."""
     gone: list[tuple[int]] = []
+    tx.retire(max((row[FENCE] for row, _ in found), default=0))
     for row, wished in found:
         # A key that is held for a period outlives the record: its holder must stay known.
         until = max(wished, held_key_until(tx, row[QUEUE], row[ID]))

@@ -19,6 +19,8 @@ from treadle.domain.state import Event, State
 _SQL = load("transaction")
 _STATE_NAMES = tuple(state.name.lower() for state in State)
 _TRIM_EVERY = 2_048
+_DAMAGED = 1 << 62
+"""No store gets as far as this fence: a row that shows it is damaged."""
 _SOON_MS = 1_500
 """Who waits looks at the file once a second: what is due sooner than about that is told at once."""
 
@@ -69,6 +71,7 @@ class Transaction:
         """Of the operation that runs now."""
         self.total = Effects()
         """Of all operations that succeeded."""
+        self._highest_gone: int | None = None
 
     def begin(self) -> None:
         """Begin an operation that can be undone alone."""
@@ -90,6 +93,7 @@ class Transaction:
         self.connection.raw.execute("RELEASE operation")
         self.names.forget()
         self.effects = Effects()
+        self._highest_gone = None
 
     def undo_all(self) -> None:
         """Undo and end the transaction."""
@@ -100,6 +104,20 @@ class Transaction:
         """Return the sequence number of the job that is stored next."""
         row = self.one(_SQL["last_job"])
         return 1 if row is None else row[0] + 1
+
+    def first_fence(self) -> int:
+        """Return the fence of the jobs that are stored now: no removed row of their ids had it."""
+        highest = self._highest_gone
+        if highest is None:
+            row = self.one(_SQL["highest_gone"])
+            highest = self._highest_gone = 0 if row is None else int(row[0])
+        return highest + 1
+
+    def retire(self, fence: int) -> None:
+        """Give no fence up to this one, of a row that goes, to a new job."""
+        if self.first_fence() <= fence < _DAMAGED:
+            self.run(_SQL["retire"], (fence,))
+            self._highest_gone = fence
 
     def tally(self, queue: int) -> list[int]:
         """Return how the counts of a queue change in this operation, by state: to be added to."""

@@ -216,7 +216,7 @@ class Writer(Desk):
             return False
         tx.keep()
         for batch in batches:
-            batch.answer_stored(tx.now)
+            batch.answer_stored(tx)
         return True
 
     def _run(self, tx: Transaction, write: Write[Any], *, alone: bool) -> bool:

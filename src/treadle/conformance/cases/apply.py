@@ -203,7 +203,7 @@ async def each_change_of_a_call_stands_for_itself(lab: Lab) -> None:
     await stored(broker, *(make_job() for _ in range(3)))
     records = await hand.claim()
     first, stale, last = (change(record, DONE, 0) for record in records)
-    stale = structs.replace(stale, fence=99)
+    stale = structs.replace(stale, fence=stale.fence + 97)
 
     answer = await broker.apply([first, stale, last])
 
@@ -265,7 +265,10 @@ async def a_cancel_request_for_a_job_that_does_not_run_conflicts(lab: Lab) -> No
     job = make_job()
     await stored(broker, job)
 
-    (answer,) = (await broker.apply([CancelRequest(queue=job.queue, id=job.id, fence=1)])).results
+    fence = (await known(broker, job)).head.fence
+    request = CancelRequest(queue=job.queue, id=job.id, fence=fence)
+
+    (answer,) = (await broker.apply([request])).results
 
     assert isinstance(answer, Conflict)
     assert not (await known(broker, job)).head.cancel
@@ -361,8 +364,9 @@ async def a_new_run_clears_the_counters_and_keeps_the_history(lab: Lab) -> None:
 @case("C324", "a fence is never given twice")
 async def a_fence_is_never_given_twice(lab: Lab) -> None:
     broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job())
-    fences = [1]
+    job = make_job()
+    await stored(broker, job)
+    fences = [(await known(broker, job)).head.fence]
     record = await hand.claim_one()
     fences.append(record.head.fence)
     fences.append((await hand.end(record, DONE)).fence)

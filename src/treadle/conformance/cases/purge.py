@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from treadle.broker.base import Duplicate, Filter, Notes, Progress
+from treadle.broker.base import Applied, Conflict, Duplicate, Filter, Notes, Progress
 from treadle.conformance.case import case
-from treadle.conformance.hand import ids, known, lease, make_job, ref, stored
+from treadle.conformance.hand import act, ids, known, lease, make_job, ref, stored
 from treadle.conformance.lab import Lab
 from treadle.domain.job import ErrorInfo, Policy
-from treadle.domain.outcome import CancelAsked, Failed, RetryAsked, Succeeded
+from treadle.domain.outcome import CancelAsked, CancelRequest, Failed, RetryAsked, Succeeded
 from treadle.domain.state import State
 
 GIVEN_UP = Failed(error=ErrorInfo(type="ValueError"), give_up=True)
@@ -171,3 +171,34 @@ async def a_forgotten_id_begins_anew(lab: Lab) -> None:
     assert record.head.attempt == 1
     assert lab.close_to(record.created, await lab.now())
     assert (await known(broker, job)).history == ()
+
+
+@case(
+    "C713",
+    "a stale worker of a forgotten life writes nothing into the next one: its fences go on",
+    promises=(4,),
+)
+async def a_stale_worker_of_a_forgotten_life_writes_nothing_into_the_next_one(lab: Lab) -> None:
+    broker, hand = lab.broker, await lab.hand()
+    job = make_job("a", policy=short(lab))
+    await stored(broker, job)
+    stale = await hand.claim_one()
+    ended = await hand.end(stale, Succeeded())
+    await lab.elapse(lab.tick_ms)
+    await broker.purge(10)
+    await lab.elapse(4 * lab.tick_ms)
+    await broker.purge(10)
+    later = await lab.second()  # what is stored must say it, not what this process remembers
+
+    (answer,) = (await later.enqueue([job])).results
+
+    assert isinstance(answer, Applied)
+    assert answer.fence == (await known(later, job)).head.fence > ended.fence
+    record = await hand.claim_one()
+    (note,) = await broker.note(hand.session, [Progress(lease=lease(stale), data=b"1")])
+    request = CancelRequest(queue=job.queue, id=job.id, fence=stale.head.fence)
+    (cancel,) = (await broker.apply([request])).results
+    late = await act(broker, stale, Succeeded(result=b"1"))
+    assert [type(each) for each in (note, cancel, late)] == [Conflict, Conflict, Conflict]
+    assert (await known(broker, job)).head == record.head
+    assert await broker.notes(ref(job)) == Notes()

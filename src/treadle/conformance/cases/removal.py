@@ -8,7 +8,7 @@ from treadle.conformance.clock import HOUR, MINUTE
 from treadle.conformance.hand import act, ids, known, make_job, ref, stored
 from treadle.conformance.lab import Lab
 from treadle.domain.job import Policy
-from treadle.domain.outcome import DiscardAsked, Removal
+from treadle.domain.outcome import DiscardAsked, Removal, Succeeded
 from treadle.domain.state import State
 
 REMEMBERED = Policy(remember_ms=HOUR)
@@ -87,11 +87,13 @@ async def a_record_is_remembered_from_its_removal_on(lab: Lab) -> None:
 @case("C387", "a record that is not final is not removed")
 async def a_record_that_is_not_final_is_not_removed(lab: Lab) -> None:
     broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job("running"), make_job("waiting"))
-    running = await hand.claim_one()
+    jobs = [make_job("running"), make_job("waiting")]
+    await stored(broker, *jobs)
+    await hand.claim_one()
+    fences = [(await known(broker, job)).head.fence for job in jobs]
     removals = [
-        Removal(queue="default", id="running", fence=running.head.fence, remember_ms=MINUTE),
-        Removal(queue="default", id="waiting", fence=1, remember_ms=MINUTE),
+        Removal(queue=job.queue, id=job.id, fence=fence, remember_ms=MINUTE)
+        for job, fence in zip(jobs, fences, strict=True)
     ]
 
     answer = await broker.apply(removals)
@@ -104,7 +106,8 @@ async def a_record_that_is_not_final_is_not_removed(lab: Lab) -> None:
 async def a_removal_with_a_stale_fence_removes_nothing(lab: Lab) -> None:
     broker, hand = lab.broker, await lab.hand()
     record = await hand.run(make_job())
-    stale = Removal(queue="default", id=record.job.id, fence=1, remember_ms=MINUTE)
+    fence = record.head.fence - 1
+    stale = Removal(queue="default", id=record.job.id, fence=fence, remember_ms=MINUTE)
 
     (answer,) = (await broker.apply([stale])).results
 
@@ -122,3 +125,24 @@ async def removing_twice_conflicts_the_second_time(lab: Lab) -> None:
 
     assert isinstance(first, Applied)
     assert isinstance(second, Conflict)
+
+
+@case(
+    "C390",
+    "a removed id that is not remembered is enqueued again above all its fences",
+    promises=(4,),
+)
+async def a_removed_id_is_enqueued_again_above_all_its_fences(lab: Lab) -> None:
+    broker, hand = lab.broker, await lab.hand()
+    job = make_job("a", policy=Policy(remember_ms=0))
+    fences: list[int] = []
+    for _ in range(3):
+        (first,) = (await broker.enqueue([job])).results
+        assert isinstance(first, Applied)
+        record = await hand.claim_one()
+        ended = await hand.end(record, Succeeded())
+        fences += [first.fence, record.head.fence, ended.fence]
+        removed = await hand.end(await known(broker, job), DiscardAsked())
+        assert removed.fence == ended.fence
+
+    assert fences == sorted(set(fences))

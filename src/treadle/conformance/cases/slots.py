@@ -38,12 +38,13 @@ async def a_job_whose_key_is_full_is_blocked_on_it(lab: Lab) -> None:
     await broker.set_limit("smtp", 1)
     job = make_job("b", key="smtp")
     await stored(broker, make_job("a", key="smtp"), job)
+    before = (await known(broker, job)).head
 
     assert ids(await hand.claim()) == ["a"]
 
     head = (await known(broker, job)).head
     assert (head.state, head.blocked_on) == (State.BLOCKED, "smtp")
-    assert (head.attempt, head.fence) == (0, 2)
+    assert (head.attempt, head.fence) == (0, before.fence + 1)
 
 
 @case("C262", "the search goes on behind a blocked job", level=Level.FLOW)
@@ -92,11 +93,12 @@ async def a_waiter_that_was_let_in_is_waiting_again(lab: Lab) -> None:
     job = make_job("b", key="smtp")
     await stored(broker, make_job("a", key="smtp"), job)
     (record,) = await hand.claim()
+    before = (await known(broker, job)).head
 
     await hand.end(record, Succeeded())
 
     head = (await known(broker, job)).head
-    assert (head.state, head.blocked_on, head.fence) == (State.WAITING, "", 3)
+    assert (head.state, head.blocked_on, head.fence) == (State.WAITING, "", before.fence + 1)
 
 
 @case("C266", "a turn frees the slot before it claims", level=Level.FLOW)

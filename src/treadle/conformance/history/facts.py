@@ -98,6 +98,14 @@ class Life(Struct, eq=False):
         possible = [one.sent for one in self.stored] + [sent for _, sent in self.spawned]
         return possible[0] if len({sent.body for sent in possible}) == 1 else None
 
+    @property
+    def begins(self) -> int | None:
+        """Return the fence under which it was stored; None if nobody was told."""
+        for one in self.stored:
+            if one.told is not None and one.told.said is Said.DONE:
+                return one.told.fence
+        return None
+
     def accepted(self) -> Call | None:
         """Return the call after which it had to be there."""
         for one in self.stored:

@@ -101,6 +101,8 @@ class Stock:
     def __init__(self) -> None:
         self.records: dict[Ref, Kept] = {}
         self.memories: dict[Ref, Memory] = {}
+        self.highest: dict[Ref, int] = {}
+        """Of each id whose record has gone the highest fence that it ever had."""
         self.keys: dict[tuple[str, str], HeldKey] = {}
         self.sessions: dict[str, Session] = {}
         self.paused: set[str] = set()
@@ -200,6 +202,7 @@ class Stock:
             until = max(until, key.until)
         del self.records[kept.ref]
         kept.is_gone = True
+        self.highest[kept.ref] = kept.head.fence
         self.memories[kept.ref] = Memory(
             kept.ref, kept.head.state, kept.head.fence, until, kept.fuzz + when.fuzz
         )

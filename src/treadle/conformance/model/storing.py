@@ -17,6 +17,10 @@ _PER_JOB = (
     "Per job: `Applied`; `Duplicate` with the record that has the same (queue, id), or with the"
     " holder of its unique key; or `Refused`"
 )
+_FENCE = (
+    "The fence of a new record is greater than every fence that the store ever gave this id, also"
+    " if the id was forgotten since"
+)
 
 
 def judge(stock: Stock, call: calls.Enqueue, answer: object, when: When, slack_ms: int) -> None:
@@ -40,11 +44,7 @@ def _judge_job(stock: Stock, job: Job, result: object, when: When) -> None:
     match result:
         case Applied():
             _insist_that_nothing_speaks_against(stock, job, when)
-            if result.fence != 1:
-                raise Refuted(
-                    result, "fence=1", "The fence of a new record is 1 (domain.head.first)"
-                )
-            stock.insert(job, first(job, when.low), when)
+            insert(stock, job, result.fence, when)
         case Duplicate():
             holder, _ = stock.key_holder(job, when, ref)
             if memory is not None and result.record.ref == ref:
@@ -57,6 +57,14 @@ def _judge_job(stock: Stock, job: Job, result: object, when: When) -> None:
                 raise Refuted(result, "Applied: nothing speaks against it", _PER_JOB)
         case _:
             raise Refuted(result, "Applied, Duplicate or Refused", _PER_JOB)
+
+
+def insert(stock: Stock, job: Job, fence: int, when: When) -> None:
+    """Store a job whose id and key are free under its first fence, whichever that is."""
+    highest = stock.highest.get(Ref(job.queue, job.id), 0)
+    if fence <= highest:
+        raise Refuted(f"fence={fence}", f"a fence above {highest}", _FENCE)
+    stock.insert(job, first(job, when.low, fence), when)
 
 
 def _insist_that_nothing_speaks_against(stock: Stock, job: Job, when: When) -> None:

@@ -9,13 +9,13 @@ from typing import assert_never
 from msgspec import structs
 
 from treadle.broker.values import Applied, Conflict, Duplicate
-from treadle.conformance.model import slots
+from treadle.conformance.model import slots, storing
 from treadle.conformance.model.claiming import After
 from treadle.conformance.model.disagreement import Refuted
 from treadle.conformance.model.showing import check_standing, expect, expect_each
 from treadle.conformance.model.stock import Kept, Stock, is_final
 from treadle.conformance.model.when import When
-from treadle.domain.head import accepts, first, replaced
+from treadle.domain.head import accepts, replaced
 from treadle.domain.job import Job, Ref
 from treadle.domain.limits import HISTORY_ROWS
 from treadle.domain.outcome import CancelRequest, Change, Removal, Write
@@ -141,7 +141,16 @@ class Writing:
             record = self.after.get(ref)
             is_left = record is None or record.forgotten
         if not is_left:
-            self.stock.insert(job, first(job, self.when.low), self.when)
+            storing.insert(self.stock, job, self._first_fence(ref), self.when)
+
+    def _first_fence(self, ref: Ref) -> int:
+        """Return the fence under which a follow-up was stored, as a later look at it shows."""
+        record = self.after.get(ref)
+        if record is None or record.forgotten:
+            return self.stock.highest.get(ref, 0) + 1  # whoever looks at it misses it
+        head = record.head
+        was_met = head.state is State.RUNNING or bool(head.blocked_on)  # by the claim of a turn
+        return head.fence - was_met
 
     def _look_at_children(self, kept: Kept) -> bool:
         if kept.head.state not in FINAL:

@@ -10,13 +10,13 @@ SELECT most FROM queue WHERE id = ?;
 -- name: add_plain
 -- A job that waits for nothing but time.
 INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
-VALUES (?, ?, ?, ?, 1, 1, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: add_lot
 -- `ids`: a JSON object from sequence numbers to ids.
 INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
-SELECT CAST(key AS INTEGER), value, :queue, :prio, 1, 1, :due, :expires, :now, :ckey
+SELECT CAST(key AS INTEGER), value, :queue, :prio, 1, :fence, :due, :expires, :now, :ckey
 FROM json_each(:ids) WHERE true
 ON CONFLICT DO NOTHING;
 

@@ -4,7 +4,7 @@
 
 -- name: add
 INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
-VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_spec
 INSERT INTO spec (seq, body, payload) VALUES (?, ?, ?);

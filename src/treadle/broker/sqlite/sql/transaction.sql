@@ -1,10 +1,19 @@
 -- What every write transaction does besides its operations.
 --
 -- INVARIANTS: counts change with the rows. Entries of the event log are numbered without gaps; the
--- newest row of the log is never dropped, so numbers are never given twice.
+-- newest row of the log is never dropped, so numbers are never given twice. `fence` of the table
+-- `meta` is never less than the fence of a row of `job` that has become a memory, or has gone.
 
 -- name: last_job
 SELECT seq FROM job ORDER BY seq DESC LIMIT 1;
+
+-- name: highest_gone
+-- plan: PRIMARY KEY
+SELECT value FROM meta WHERE name = 'fence';
+
+-- name: retire
+INSERT INTO meta (name, value) VALUES ('fence', ?)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: count
 -- plan: INTEGER PRIMARY KEY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from treadle.conformance.history.events import Call, Find, Said, Seen
 from treadle.conformance.history.facts import Claimed, Facts, Life, Wrote
@@ -11,17 +11,13 @@ from treadle.domain.state import FINAL, State
 
 
 class _Rising:
-    """The highest fence of a job that was known before a position of the history."""
+    """The highest fence of a job id that was known before a position of the history."""
 
-    def __init__(self, life: Life) -> None:
-        known = [(one.call.ended, one.seen.fence, one.call) for one in life.claims]
-        known += [
-            (one.call.ended, one.seen.fence, one.call)
-            for one in life.sights
-            if not isinstance(one.call.what, Find)
-        ]
+    def __init__(self, lives: Sequence[Life]) -> None:
+        known = [(call.ended, fence, call) for life in lives for call, fence, _ in _shown(life)]
         known += [
             (wrote.call.ended, wrote.put.fence + wrote.put.is_change, wrote.call)
+            for life in lives
             for wrote in life.writes
             if wrote.is_done
         ]
@@ -39,9 +35,21 @@ class _Rising:
         return self._highest
 
 
+def _shown(life: Life) -> Iterator[tuple[Call, int, bool]]:
+    """Yield who was told of a fence, and whether nobody can have been told of it before."""
+    for one in life.stored:
+        if one.told is not None and one.told.said is Said.DONE:
+            yield one.call, one.told.fence, True
+    for claim in life.claims:
+        yield claim.call, claim.seen.fence, True
+    for sight in life.sights:
+        if not isinstance(sight.call.what, Find):
+            yield sight.call, sight.seen.fence, False
+
+
 @law("H05", "fences only grow")
 def fences_grow(facts: Facts, _: Terms) -> Iterator[Breach]:
-    """Find a claim with a fence that was there before, or a fence that fell.
+    """Find a claim or a new record with a fence that was there before, or a fence that fell.
 
     A write must raise it by one.
     """
@@ -52,17 +60,11 @@ def fences_grow(facts: Facts, _: Terms) -> Iterator[Breach]:
             if other is not one.call or _twice(life, one):
                 text = f"{life} was claimed twice with the fence {one.seen.fence}"
                 yield Breach(text, (other, one.call))
-        rising = _Rising(life)
-        shown: list[tuple[Call, Seen, bool]] = [(one.call, one.seen, True) for one in life.claims]
-        shown += [
-            (one.call, one.seen, False)
-            for one in life.sights
-            if not isinstance(one.call.what, Find)
-        ]
-        for call, seen, is_new in sorted(shown, key=lambda each: each[0].begun):
+        rising = _Rising(facts.lives_of(life.key))
+        for call, fence, is_new in sorted(_shown(life), key=lambda each: each[0].begun):
             known = rising.before(call.begun)
-            if known is not None and seen.fence < known[0] + is_new:
-                text = f"{life} has the fence {seen.fence} after {known[0]}"
+            if known is not None and fence < known[0] + is_new:
+                text = f"{life} has the fence {fence} after {known[0]}"
                 yield Breach(text, (known[1], call))
         for wrote in life.writes:
             wanted = wrote.put.fence + wrote.put.is_change
@@ -101,7 +103,7 @@ def _attempts_before(life: Life, changes: list[Wrote], claimed: Seen) -> int | N
     """Return how many attempts were counted before a claim; None if that is not known."""
     earlier = [wrote for wrote in changes if wrote.put.fence + 1 < claimed.fence]
     last = max(earlier, key=lambda wrote: wrote.put.fence, default=None)
-    fence, attempts = (1, 0) if last is None else (last.put.fence + 1, last.put.attempt)
+    fence, attempts = (0, 0) if last is None else (last.put.fence + 1, last.put.attempt)
     unseen = any(fence <= one.seen.fence < claimed.fence for one in life.claims)
     unsure = any(wrote.told is None and wrote.put.fence + 1 >= fence for wrote in earlier)
     return None if unseen or unsure else attempts
@@ -112,7 +114,7 @@ def a_stale_fence_writes_nothing(facts: Facts, _: Terms) -> Iterator[Breach]:
     """Find an accepted write under a fence that had been passed, or two under the same one."""
     for life in facts.lives:
         done = sorted((w for w in life.writes if w.is_done), key=lambda wrote: wrote.call.begun)
-        rising = _Rising(life)
+        rising = _Rising(facts.lives_of(life.key))
         used: dict[int, Call] = {}
         for wrote in done:
             put, call = wrote.put, wrote.call
@@ -187,8 +189,9 @@ def only_what_waits_is_claimed(facts: Facts, _: Terms) -> Iterator[Breach]:
             for wrote in life.writes
             if wrote.is_done and wrote.put.state is State.BLOCKED
         }
-        if life.sent is not None and life.sent.after and life.stored:
-            blocked[1] = life.stored[0].call
+        begins = life.begins
+        if life.sent is not None and life.sent.after and begins is not None:
+            blocked[begins] = life.stored[0].call
         for one in life.claims:
             before = one.seen.fence - 1
             if one.seen.lost:

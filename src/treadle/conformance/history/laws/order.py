@@ -36,17 +36,19 @@ class _Turn(Struct, gc=False):
 
 
 def _turns(facts: Facts) -> list[_Turn]:
-    waiting: set[tuple[str, str]] = set()
+    waiting: set[tuple[str, str, int]] = set()
     if facts.scan is not None:
         records = facts.scan.answer.records
-        waiting = {s.key for s in records if s.state is State.WAITING and s.fence == 1}
+        waiting = {(*s.key, s.fence) for s in records if s.state is State.WAITING}
     turns: list[_Turn] = []
     for life in facts.lives:
         done = [one for one in life.stored if one.told is not None and one.told.said == "done"]
-        if len(done) != 1 or not done[0].sent.is_immediate or done[0].sent.slot:
+        begins = life.begins
+        if len(done) != 1 or not done[0].sent.is_immediate or done[0].sent.slot or begins is None:
             continue
-        first = next((one for one in life.claims if one.seen.fence == 2), None)
-        untouched = life.key in waiting and facts.life(life.key) is life and not life.claims
+        first = next((one for one in life.claims if one.seen.fence == begins + 1), None)
+        is_last = facts.life(life.key) is life
+        untouched = (*life.key, begins) in waiting and is_last and not life.claims
         if first is None and not untouched:
             continue
         turns.append(_Turn(life, done[0], first))
@@ -225,7 +227,7 @@ def nothing_before_it_is_due(facts: Facts, _: Terms) -> Iterator[Breach]:
 
 def _due(life: Life, fence: int) -> tuple[int, Call] | None:
     """Return when a job was due under a fence, and which call said so; None if that is not known."""
-    if fence == 1:
+    if fence == life.begins:
         if len(life.stored) != 1 or life.spawned:
             return None
         told = life.stored[0].told

@@ -141,3 +141,11 @@ class NobodyHearsOfCancelRequests(LooseStore):
 
     def heartbeat(self, session: str, held: Sequence[Lease]) -> Pulse:
         return structs.replace(super().heartbeat(session, held), cancels=())
+
+
+@mutant("M87", case="C713")
+class ForgottenIdsBeginAnew(LooseTable):
+    """An id that was forgotten and is enqueued again gets the fences of its first life."""
+
+    def first_fence(self) -> int:
+        return 1

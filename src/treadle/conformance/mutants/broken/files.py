@@ -156,3 +156,10 @@ class RunningJobsAreNotCounted(LooseFile):
         CREATE TRIGGER IF NOT EXISTS mutant AFTER INSERT ON climit
         BEGIN UPDATE climit SET most = most + 1 WHERE key = new.key; END;
     """
+
+
+@mutant("M88", case="C713")
+class FencesStayInTheProcess(LooseFile):
+    """Who connects gives ids that were forgotten the fences of their first life again."""
+
+    triggers = "UPDATE meta SET value = 0 WHERE name = 'fence';"

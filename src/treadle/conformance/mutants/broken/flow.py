@@ -27,7 +27,8 @@ class FollowUpsOfConflicts(LooseStore):
         if isinstance(write, Change) and isinstance(answer, Conflict):
             for job in write.follow_ups:
                 if self._table.row(job.queue, job.id) is None:
-                    self._table.insert(job, first_head(job, now), now)
+                    head = first_head(job, now, self._table.first_fence())
+                    self._table.insert(job, head, now)
         return answer
 
 

@@ -42,7 +42,8 @@ class RefusedJobsAreHalfStored(LooseStore):
             for job, result in zip(jobs, enqueued.results, strict=True):
                 unknown = RefusalCode.UNKNOWN_PARENT
                 if isinstance(result, Refused) and result.code is unknown:
-                    self._table.insert(job, first_head(job, enqueued.now), enqueued.now)
+                    head = first_head(job, enqueued.now, self._table.first_fence())
+                    self._table.insert(job, head, enqueued.now)
         return enqueued
 
 
