@@ -301,3 +301,44 @@ async def a_job_of_another_queue_takes_no_key_away(lab: Lab) -> None:
 
     assert await holder(broker, make_job("c", unique=FINAL)) == "a"
     assert await holder(broker, make_job("c", unique=FINAL, queue="mail")) == "b"
+
+
+async def forget_a_holder(lab: Lab) -> None:
+    """Let a job `a` take the key, end, be purged, and be forgotten."""
+    policy = Policy(retention_ms=lab.tick_ms, remember_ms=2 * lab.tick_ms)
+    hand = await lab.hand()
+    await hand.run(make_job("a", unique=FINAL, policy=policy))
+    await lab.elapse(lab.tick_ms)
+    await lab.broker.purge(10)
+    await lab.elapse(4 * lab.tick_ms)
+    await lab.broker.purge(10)
+
+
+@case("C166", "a job with the id of a forgotten one does not hold that one's key", level=Level.FLOW)
+async def a_job_with_the_id_of_a_forgotten_one_does_not_hold_its_key(lab: Lab) -> None:
+    await forget_a_holder(lab)
+
+    await stored(lab.broker, *(make_job(f"n-{number}") for number in range(20)), make_job("a"))
+
+    assert await holder(lab.broker, make_job("b", unique=FINAL)) is None
+
+
+@case("C167", "a follow up with the id of a forgotten job does not hold its key", level=Level.FLOW)
+async def a_follow_up_with_the_id_of_a_forgotten_job_does_not_hold_its_key(lab: Lab) -> None:
+    await forget_a_holder(lab)
+    broker, hand = lab.broker, await lab.hand()
+    await stored(broker, make_job("parent"))
+    parent = await hand.claim_one()
+
+    await hand.end(parent, Succeeded(follow_ups=(make_job("a"),)))
+
+    assert await holder(broker, make_job("b", unique=FINAL)) is None
+
+
+@case("C168", "the key that a job takes under a forgotten id is its own", level=Level.FLOW)
+async def the_key_that_a_job_takes_under_a_forgotten_id_is_its_own(lab: Lab) -> None:
+    await forget_a_holder(lab)
+
+    await stored(lab.broker, make_job("a", unique=FINAL))
+
+    assert await holder(lab.broker, make_job("b", unique=FINAL)) == "a"
