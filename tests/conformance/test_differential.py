@@ -11,7 +11,7 @@ from msgspec import structs
 from treadle.broker.base import Clock
 from treadle.broker.memory import MemoryBroker
 from treadle.broker.url import BrokerUrl
-from treadle.broker.values import Claimed, Overdue, Page, SessionInfo
+from treadle.broker.values import Applied, Claimed, Enqueued, Overdue, Page, SessionInfo
 from treadle.conformance import Subject
 from treadle.conformance.differential import Divergence, compare, compare_program
 from treadle.conformance.hand import make_job
@@ -19,7 +19,7 @@ from treadle.conformance.model import calls
 from treadle.conformance.program import Claim, Enqueue, Exchange, NewJob, script
 from treadle.conformance.program.comparison import Names, compare_exchanges, outcome
 from treadle.domain.head import claimed, first
-from treadle.domain.job import Record
+from treadle.domain.job import Head, Record
 
 CLAIM = calls.Claim(session="s", queues=("default",), limit=2)
 
@@ -27,7 +27,7 @@ CLAIM = calls.Claim(session="s", queues=("default",), limit=2)
 def record(name: str, session: str, now: int = 5) -> Record:
     """Show a claimed job."""
     job = make_job(name)
-    return Record(job=job, head=claimed(first(job, now), session, now), created=now)
+    return Record(job=job, head=claimed(first(job, now, 1), session, now), created=now)
 
 
 def test_memory_and_sqlite_do_the_same(tmp_path: Path) -> None:
@@ -73,6 +73,40 @@ def test_instants_and_names_of_sessions_may_differ() -> None:
     theirs = [Exchange(0, CLAIM, Claimed(now=9, records=[record("a", "7", 9)]))]
 
     compare_exchanges("one", mine, "other", theirs)
+
+
+def told(fence: int, claimed_with: int) -> list[Exchange]:
+    """Tell of a job that was stored under one fence and claimed with another."""
+    stored = calls.Enqueue((make_job("a"),))
+    claimed = structs.replace(record("a", "s"), head=head_of(claimed_with))
+    return [
+        Exchange(0, stored, Enqueued(now=5, results=[Applied(fence=fence)])),
+        Exchange(1, CLAIM, Claimed(now=5, records=[claimed])),
+    ]
+
+
+def head_of(fence: int) -> Head:
+    """Return the head of a claimed job."""
+    return structs.replace(record("a", "s").head, fence=fence)
+
+
+def test_where_the_fences_of_a_job_begin_may_differ() -> None:
+    compare_exchanges("one", told(1, 2), "other", told(70, 71))
+
+
+def test_how_far_a_fence_moves_may_not_differ() -> None:
+    with pytest.raises(Divergence):
+        compare_exchanges("one", told(1, 2), "other", told(70, 72))
+
+
+def test_the_fences_of_a_later_life_are_counted_anew() -> None:
+    gone = calls.Purge(1)
+    apart = [
+        [*told(begins, begins + 1), Exchange(2, gone, 1), *told(again, again + 1)]
+        for begins, again in ((1, 2), (1, 900))
+    ]
+
+    compare_exchanges("one", apart[0], "other", apart[1])
 
 
 def test_the_order_of_claims_may_not_differ() -> None:

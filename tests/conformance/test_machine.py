@@ -19,7 +19,7 @@ from treadle.broker.base import Claimed, Clock, Enqueued, Pulse, Settled, Stats
 from treadle.broker.memory import MemoryBroker
 from treadle.broker.url import BrokerUrl
 from treadle.conformance import Subject
-from treadle.conformance.campaign import CHUNK, Progress, Search, run
+from treadle.conformance.campaign import run
 from treadle.conformance.program import (
     Claim,
     Elapse,
@@ -36,10 +36,7 @@ from treadle.conformance.program import (
     try_program,
 )
 from treadle.conformance.program.reduce import reduced
-from treadle.conformance.program.trial import Show
-from treadle.conformance.watch import Work
 from treadle.domain.outcome import Write
-from treadle.errors import ConfigurationError
 
 EXAMPLES = 60
 
@@ -248,83 +245,6 @@ def test_a_program_is_reduced_to_what_fails() -> None:
         return any(job.id == "b" and job.key for job in jobs) and Elapse(5) in tried
 
     assert reduced(program, fails) == (Enqueue((needed,)), Elapse(5))
-
-
-# -- long runs
-
-
-def counting(programs: list[tuple[Op, ...]], fail_at: int | None = None) -> Search:
-    """Make a search that runs nothing, and keeps what it was to run."""
-
-    def attempt(program: tuple[Op, ...], show: Show) -> Work:
-        programs.append(program)
-
-        async def work() -> None:
-            if len(programs) == fail_at:
-                raise AssertionError("as asked")
-
-        return work
-
-    return Search(attempt, "nothing")
-
-
-def test_a_seed_gives_the_same_programs_again() -> None:
-    first: list[tuple[Op, ...]] = []
-    second: list[tuple[Op, ...]] = []
-    other: list[tuple[Op, ...]] = []
-
-    counting(first).run(20, 7, resume=None, shrink=False)
-    counting(second).run(20, 7, resume=None, shrink=False)
-    counting(other).run(20, 8, resume=None, shrink=False)
-
-    assert first == second != other
-
-
-def test_a_run_goes_on_behind_the_chunks_that_were_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("treadle.conformance.campaign.CHUNK", 20)
-    state = tmp_path / "state.json"
-    whole: list[tuple[Op, ...]] = []
-    parts: list[tuple[Op, ...]] = []
-
-    counting(whole).run(40, 9, resume=None, shrink=False)
-    counting(parts).run(20, 9, resume=state, shrink=False)
-    outcome = counting(parts).run(40, 9, resume=state, shrink=False)
-
-    assert parts == whole
-    assert outcome.examples >= 40
-    with pytest.raises(ConfigurationError, match="another run"):
-        counting([]).run(20, 10, resume=state, shrink=False)
-
-
-def test_a_chunk_that_failed_is_not_noted_as_done(tmp_path: Path) -> None:
-    state = tmp_path / "state.json"
-
-    outcome = counting([], fail_at=3).run(CHUNK, 9, resume=state, shrink=False)
-
-    assert outcome.found is not None
-    assert not state.exists()
-
-
-def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
-    state = tmp_path / "state.json"
-    state.write_text("{")
-
-    with pytest.raises(ConfigurationError, match="resumed"):
-        counting([]).run(1, 9, resume=state, shrink=False)
-
-
-def test_a_long_run_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("treadle.conformance.campaign.PROGRESS_S", 0.0)
-    told: list[Progress] = []
-    search = counting([])
-    search.progress = told.append
-
-    search.run(20, 1, resume=None, shrink=False)
-
-    assert [one.examples for one in told] == sorted(one.examples for one in told)
-    assert told[-1].of == 20
 
 
 @pytest.mark.anyio

@@ -20,8 +20,8 @@ from treadle.broker.values import (
 from treadle.conformance.hand import change, make_job, ref
 from treadle.conformance.model import Disagreement, Model, When, calls
 from treadle.domain.head import blocked_on, claimed, first, replaced
-from treadle.domain.job import After, Job, Priority, Record, Ref
-from treadle.domain.outcome import Interrupted, Succeeded
+from treadle.domain.job import After, Job, Policy, Priority, Record, Ref
+from treadle.domain.outcome import Interrupted, Removal, Succeeded
 from treadle.domain.unique import Unique
 
 NOW = 1_000_000
@@ -41,8 +41,8 @@ class Bench:
     ) -> bool:
         return self.model.judge(call, answer, When(self.now, self.now), after or {})
 
-    def stored(self, *jobs: Job) -> None:
-        results = [Applied(fence=1)] * len(jobs)
+    def stored(self, *jobs: Job, fence: int = 1) -> None:
+        results = [Applied(fence=fence)] * len(jobs)
         self.tell(calls.Enqueue(jobs), Enqueued(now=self.now, results=results))
 
     def opened(self, lease_ms: int = 60_000) -> None:
@@ -56,12 +56,12 @@ class Bench:
 
 def running(job: Job, now: int = NOW) -> Record:
     """Show a job as the first claim leaves it."""
-    return Record(job=job, head=claimed(first(job, NOW), S, now), created=NOW)
+    return Record(job=job, head=claimed(first(job, NOW, 1), S, now), created=NOW)
 
 
 def standing(job: Job) -> Record:
     """Show a job as it was stored."""
-    return Record(job=job, head=first(job, NOW), created=NOW)
+    return Record(job=job, head=first(job, NOW, 1), created=NOW)
 
 
 A, B, C = make_job("a"), make_job("b"), make_job("c")
@@ -172,7 +172,7 @@ def test_a_job_whose_key_is_full_must_be_put_aside(bench: Bench) -> None:
     answer = Claimed(now=NOW, records=[running(one)])
     assert bench.model.wants(call) == (ref(one), ref(two))
 
-    aside = Record(job=two, head=blocked_on(first(two, NOW), "slot", NOW), created=NOW)
+    aside = Record(job=two, head=blocked_on(first(two, NOW, 1), "slot", NOW), created=NOW)
     with pytest.raises(Disagreement, match="blocked"):
         bench.tell(call, answer, {ref(two): standing(two)})
     fresh = Bench()
@@ -186,7 +186,7 @@ def test_the_first_waiter_must_be_let_in_when_a_slot_is_free(bench: Bench) -> No
     one, two = make_job("one", key="slot"), make_job("two", key="slot")
     bench.tell(calls.SetLimit("slot", 1), None)
     bench.stored(one, two)
-    aside = Record(job=two, head=blocked_on(first(two, NOW), "slot", NOW), created=NOW)
+    aside = Record(job=two, head=blocked_on(first(two, NOW, 1), "slot", NOW), created=NOW)
     call = calls.Claim(session=S, queues=("default",), limit=10)
     bench.tell(call, Claimed(now=NOW, records=[running(one)]), {ref(two): aside})
     done = change(running(one), Succeeded(), NOW)
@@ -204,6 +204,39 @@ def test_a_stale_fence_conflicts_and_shows_what_stands(bench: Bench) -> None:
     bench.tell(calls.Apply((stale,)), Settled(now=NOW, results=[Conflict(record=running(A))]))
     with pytest.raises(Disagreement, match="fence differs"):
         bench.tell(calls.Apply((stale,)), Settled(now=NOW, results=[Applied(fence=3)]))
+
+
+def test_the_first_fence_of_an_id_is_the_stores_own(bench: Bench) -> None:
+    bench.stored(A, fence=70)
+    head = structs.replace(running(A).head, fence=71)
+
+    bench.claim([Record(job=A, head=head, created=NOW)])
+
+
+def test_an_id_that_is_forgotten_goes_on_above_all_its_fences(bench: Bench) -> None:
+    brief = make_job("a", policy=Policy(remember_ms=0))
+    bench.stored(brief)
+    bench.claim([running(brief)])
+    done = change(running(brief), Succeeded(), NOW)
+    bench.tell(calls.Apply((done,)), Settled(now=NOW, results=[Applied(fence=3)]))
+    removal = Removal(queue="default", id="a", fence=3, remember_ms=0)
+    bench.tell(calls.Apply((removal,)), Settled(now=NOW, results=[Applied(fence=3)]))
+
+    for fence in (1, 3):
+        with pytest.raises(Disagreement, match="fence of a new record is greater"):
+            bench.stored(brief, fence=fence)
+    bench.stored(brief, fence=4)
+
+
+def test_a_follow_up_may_be_stored_under_any_fence_that_its_id_never_had(bench: Bench) -> None:
+    bench.stored(A)
+    bench.claim([running(A)])
+    done = change(running(A), Succeeded(follow_ups=(B,)), NOW)
+    settled = Settled(now=NOW, results=[Applied(fence=3)])
+    found = structs.replace(standing(B), head=first(B, NOW, 70))
+
+    bench.tell(calls.Apply((done,)), settled, {ref(B): found})
+    bench.tell(calls.Get((ref(B),)), [found])
 
 
 def test_a_unique_key_that_is_held_makes_a_duplicate(bench: Bench) -> None:

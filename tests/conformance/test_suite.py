@@ -87,6 +87,17 @@ def test_a_class_of_a_few_lines_finds_what_is_wrong(tmp_path: Path) -> None:
     assert "C222 a paused queue gives nothing until it is resumed" in done.stdout
 
 
+def test_a_class_without_a_subject_says_what_to_write(tmp_path: Path) -> None:
+    text = AUTHOR.replace("def subject", "def broker")
+    (tmp_path / "test_acme.py").write_text(text, encoding="utf-8")
+
+    done = run(tmp_path, "test_acme.py", "-k", "C222")
+
+    assert done.returncode == 1
+    assert "TestAcme does not say which broker shall be proven: override the fixture" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def test_pytest_without_the_kit_loads_none_of_it(tmp_path: Path) -> None:
     program = (
         "import sys, pytest; pytest.main(['--co', '-q'])\n"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import Struct
 
 from tests.testing.sample_app.jobs import (
     Shop,
@@ -17,7 +18,8 @@ from tests.testing.sample_app.jobs import (
     ship,
     shop,
 )
-from treadle import ConfigurationError, JobCancelled, JobDead
+from treadle import ConfigurationError, JobCancelled, JobDead, Jobs
+from treadle.domain.job import Job as DomainJob
 from treadle.testing import JobsTest
 
 
@@ -85,6 +87,54 @@ async def test_what_was_enqueued_can_be_read(jobs_test: JobsTest) -> None:
     assert mail.arguments == {"to": "ada@example.com"}
     assert (mail.queue, mail.delay, mail.priority.name) == ("mail", timedelta(minutes=1), "HIGH")
     assert [each.type for each in jobs_test.enqueued()] == ["mail.send", "order.charge"]
+
+
+@pytest.mark.anyio
+async def test_what_was_enqueued_can_be_compared_with_a_call(jobs_test: JobsTest) -> None:
+    await send_mail.enqueue("ada@example.com")
+
+    (mail,) = jobs_test.enqueued(send_mail)
+
+    assert mail.matches("ada@example.com")
+    assert mail.matches(to="ada@example.com", subject="Welcome!")
+    assert not mail.matches("eve@example.com")
+
+
+class Person(Struct):
+    """An argument that is more than JSON knows."""
+
+    name: str
+
+
+@pytest.mark.anyio
+async def test_arguments_have_the_types_that_their_handler_declares() -> None:
+    jobs = Jobs("memory://")
+
+    @jobs.handler
+    async def greet(who: Person, on: datetime, times: int = 1) -> str:
+        return f"{who.name} {on} {times}"
+
+    with JobsTest() as jobs_test:
+        jobs_test.use(jobs)
+        await greet.enqueue(Person("ada"), datetime(2030, 1, 1, tzinfo=UTC))
+
+        for (greeting,) in (jobs_test.enqueued(greet), jobs_test.enqueued("greet")):
+            assert greeting.arguments == {
+                "who": Person("ada"),
+                "on": datetime(2030, 1, 1, tzinfo=UTC),
+            }
+
+
+@pytest.mark.anyio
+async def test_arguments_of_a_handler_that_nobody_knows_are_json(jobs_test: JobsTest) -> None:
+    there = DomainJob(id="j1", type="elsewhere.mail", payload=b'{"on": "2030-01-01T00:00:00Z"}')
+    await jobs.client.enqueue([there])
+
+    (job,) = jobs_test.enqueued()
+
+    assert job.arguments == {"on": "2030-01-01T00:00:00Z"}
+    with pytest.raises(ConfigurationError, match=r"no handler 'elsewhere\.mail'"):
+        job.matches("anything")
 
 
 @pytest.mark.anyio

@@ -24,6 +24,7 @@ from treadle import (
     linear,
 )
 from treadle.runtime.signature import Payload
+from treadle.testing import Enqueued, JobsTest
 
 jobs = Jobs()
 
@@ -189,10 +190,43 @@ async def wrong_calls_are_found() -> None:
     plain("3")  # type: ignore[arg-type]
 
 
+def what_was_enqueued_is_typed(jobs_test: JobsTest) -> None:
+    (mail,) = jobs_test.enqueued(send_email)
+    assert_type(mail.matches("ada@example.com", subject="Hello"), bool)
+    assert_type(mail.delay, timedelta | None)
+    mail.matches(1)  # type: ignore[arg-type]
+    mail.matches("ada@example.com", sbject="Hello")  # type: ignore[call-arg]
+    jobs_test.enqueued(with_context)[-1].matches("three")  # type: ignore[arg-type]
+    assert_type(jobs_test.enqueued("email.send"), list[Enqueued[...]])
+    assert_type(jobs_test.enqueued()[0].matches("anything", at=3), bool)
+
+
 async def wrong_results_are_found() -> None:
     job = await send_email.enqueue("ada@example.com")
     number: int = await job.result()  # type: ignore[assignment]
     print(number)
+
+
+@jobs.cron("0 7 * * *", tz="Europe/Berlin", name="digest-eu", queue="mail", retry=exponential())
+async def digest(region: str = "eu") -> int:
+    return len(region)
+
+
+@jobs.every(timedelta(minutes=5), catch_up="once", look_back=600)
+@jobs.handler("poll")
+def poll() -> list[str]:
+    return []
+
+
+async def scheduled_functions_stay_typed() -> None:
+    assert_type(await digest("us"), int)
+    assert_type(await digest.enqueue("us"), Job[int])
+    assert_type(poll(), list[str])
+    await digest.enqueue(1)  # type: ignore[arg-type]
+
+
+@jobs.cron("0 7 * * *", catch_up="never")  # type: ignore[arg-type]
+async def wrong_catch_up() -> None: ...
 
 
 @jobs.handler("wrong", retry="often")  # type: ignore[call-overload, untyped-decorator]

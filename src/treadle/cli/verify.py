@@ -255,6 +255,10 @@ class Teller:
             self._told = now
             self._output.note(f"{self._label}: {done} of {total}{note and f', {note}'}")
 
+    def going_on(self, done: int, total: int) -> None:
+        """Say what an earlier run has done already."""
+        self._output.note(f"{self._label}: goes on behind {done} of {total} examples")
+
     def seconds(self, took_s: float) -> None:
         """Say that a part goes on whose end cannot be foreseen."""
         self(0, 1, f"{took_s:.0f} s")
@@ -262,6 +266,8 @@ class Teller:
 
 def _as_progress(tell: Teller) -> Callable[[Progress], None]:
     def told(progress: Progress) -> None:
+        if progress.is_resuming:
+            tell.going_on(progress.examples, progress.of)
         doing = "makes the failing program smaller, " if progress.is_shrinking else ""
         tell(progress.examples, progress.of, f"{doing}{progress.operations} operations")
 

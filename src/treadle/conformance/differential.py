@@ -11,7 +11,7 @@ from pathlib import Path
 from treadle.conformance.campaign import PROFILES, STEPS, Outcome, Progress, Search
 from treadle.conformance.program import Divergence, compare_program
 from treadle.conformance.program.ops import Op
-from treadle.conformance.program.trial import STEP_LIMIT_S, Show
+from treadle.conformance.program.trial import RESTART_LIMIT_S, STEP_LIMIT_S, Show
 from treadle.conformance.subject import Subject
 from treadle.conformance.watch import Work
 
@@ -45,4 +45,6 @@ def compare(
     what = ", ".join(map(str, subjects))
     search = Search(attempt, what, backend=backend, step_limit_s=step_limit_s)
     search.progress, search.save_in, search.steps = progress, save_in, steps
+    if any(subject.restart is not None for subject in subjects):
+        search.silence_s += RESTART_LIMIT_S
     return search.run(examples, seed, resume=resume, shrink=shrink)

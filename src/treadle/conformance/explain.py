@@ -47,7 +47,7 @@ def explain(error: BaseException) -> str:
     statement = _statement(frame.f_code.co_filename, line)
     if isinstance(leaf, AssertionError) and not said:
         return "\n".join([f"{where}: {_text(statement)}", *_values(statement, frame)])
-    return f"{where}: {_text(statement)}\n{said}"
+    return "\n".join([f"{where}: {_text(statement)}", said, *_origin(leaf)])
 
 
 def innermost(error: BaseException) -> BaseException:
@@ -66,6 +66,23 @@ def _place(error: BaseException) -> tuple[FrameType | None, int]:
             if Path(frame.f_code.co_filename).is_relative_to(folder):
                 return frame, line
     return None, 0
+
+
+def _origin(error: BaseException) -> list[str]:
+    """Name the line that raised an error and the one that called it, unless they are the kit's."""
+    if isinstance(error, AssertionError | TimeoutError):
+        return []
+    places = [(frame.f_code.co_filename, n) for frame, n in traceback.walk_tb(error.__traceback__)]
+    places = [(file, line) for file, line in places if Path(file).name != "contextlib.py"]
+    kit = [Path(file).is_relative_to(KIT) for file, _ in places]
+    if not kit or kit[-1]:
+        return []
+    lines = [
+        f"{'/'.join(Path(file).parts[-2:])}:{line}: {_text(_statement(file, line))}"
+        for (file, line), ours in list(zip(places, kit, strict=True))[:-3:-1]
+        if not ours
+    ]
+    return [f"{how} {line}" for how, line in zip(("raised in", "called in"), lines, strict=False)]
 
 
 def _statement(file: str, line: int) -> ast.stmt | None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Self, TypeVar
 
@@ -38,22 +39,22 @@ from treadle.domain.outcome import Write
 T = TypeVar("T")
 
 
-class Layer:
+class Layer(ABC):
     """Keeps the protocol: what goes in goes to `inner`, what comes out is what `inner` gave.
 
-    Every call passes `carry`; that and `another` are what there is to override.
+    Every call passes `carry`; that and `another` are what a layer must say.
     """
 
     def __init__(self, inner: Broker) -> None:
         self.inner = inner
 
+    @abstractmethod
     async def carry(self, call: str, run: Callable[[], Awaitable[T]]) -> T:
         """Carry one call to the inner broker; `call` is the name of the method."""
-        raise NotImplementedError(call)
 
+    @abstractmethod
     def another(self) -> Broker:
         """Make an unconnected broker on the same store, in a layer of the same kind."""
-        raise NotImplementedError
 
     @property
     def url(self) -> BrokerUrl:

@@ -1,7 +1,7 @@
 """What the producers and claimers of a race do, each in a process or a thread of its own.
 
 `python -m treadle.conformance.race` reads its orders from standard input, does them, and writes the
-history of its calls to the file that they name.
+history of its calls to the file that they name: at its end, or call by call if it may be killed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from random import Random
 from typing import Final, Literal
@@ -21,6 +22,7 @@ from treadle.broker.base import Applied, Broker, Lease
 from treadle.broker.url import parse
 from treadle.conformance.hand import lease, make_job, write
 from treadle.conformance.history import History, Recorder
+from treadle.conformance.race_journal import Journal
 from treadle.domain.job import After, ErrorInfo, Job, Record
 from treadle.domain.outcome import Failed, Happening, Interrupted, Lost, Succeeded
 from treadle.domain.unique import Unique
@@ -30,11 +32,15 @@ from treadle.runtime.clock import SystemClock
 
 ENOUGH: Final = "kit-race-enough"
 """The control document that tells claimers that no more jobs will come."""
+READY: Final = "ready\n"
+"""What a claimer that may be killed says when it has begun."""
 QUEUES: Final = ("race-a", "race-b")
 KEYS: Final = 25
 LEASE_MS: Final = 600_000
 _BATCH: Final = 20
 _IDLE_MS: Final = 50
+_BEATS: Final = 5
+"""A lease is renewed so many times in its length, if there is nothing else to do."""
 _ERROR: Final = ErrorInfo(type="RaceError", message="it failed by chance")
 
 
@@ -52,6 +58,11 @@ class Orders(Struct, frozen=True, kw_only=True):
     backend: str = "asyncio"
     history: str = ""
     """Where to write the history down."""
+    is_prey: bool = False
+    """It may be killed: it says when it has begun, writes each call down, and looks after others."""
+    lease_ms: int = LEASE_MS
+    pace_ms: int = 0
+    """How long to do nothing between two calls, at most."""
 
 
 async def perform(broker: Broker, orders: Orders) -> None:
@@ -73,6 +84,12 @@ async def _produce(broker: Broker, orders: Orders) -> None:
                 [_job(number) for number in numbers[:size]]
             )  # as after a lost reply
         numbers = numbers[size:]
+        await _rest(rng, orders)
+
+
+async def _rest(rng: Random, orders: Orders) -> None:
+    if orders.pace_ms:
+        await anyio.sleep(rng.random() * orders.pace_ms / 1_000)
 
 
 def _job(number: int) -> Job:
@@ -91,8 +108,9 @@ class _Claimer:
 
     def __init__(self, broker: Broker, orders: Orders) -> None:
         self._broker = broker
-        self._name = orders.name
+        self._orders = orders
         self._rng = Random(orders.seed)
+        self._beaten = 0.0
         self._session = ""
         self._held: list[Record] = []
         self._now = 0
@@ -100,21 +118,33 @@ class _Claimer:
     async def work(self) -> None:
         """Work until nothing is left."""
         await self._begin()
+        if self._orders.is_prey:
+            sys.stdout.write(READY)
+            sys.stdout.flush()
         while True:
             claimed = await self._claim()
             if not claimed and not self._held and await self._is_over():
                 await self._broker.close(self._session)
                 return
-            chance = self._rng.random()
-            if chance < 0.01:
-                await self._begin()
-            elif chance < 0.05:
-                await self._beat()
+            await self._see_to_it()
+            await _rest(self._rng, self._orders)
+
+    async def _see_to_it(self) -> None:
+        """Now and then begin again, renew the lease, or look after what others have left."""
+        chance = self._rng.random()
+        is_late = anyio.current_time() - self._beaten > self._orders.lease_ms / 1_000 / _BEATS
+        if chance < 0.01:
+            await self._begin()
+        elif chance < 0.05 or is_late:
+            await self._beat()
+        elif chance < 0.2 and self._orders.is_prey:
+            await self._sweep()
 
     async def _begin(self) -> None:
         """Open a session; what the last one ran is lost, as if its process had died."""
-        opened = await self._broker.open(self._name, LEASE_MS, b"{}")
+        opened = await self._broker.open(self._orders.name, self._orders.lease_ms, b"{}")
         self._session, self._now, self._held = opened.session, opened.now, []
+        self._beaten = anyio.current_time()
         await self._settle([(record, Lost()) for record in opened.inherited])
 
     async def _claim(self) -> bool:
@@ -158,8 +188,21 @@ class _Claimer:
 
     async def _beat(self) -> None:
         held: list[Lease] = [lease(record) for record in self._held]
-        pulse = await self._broker.heartbeat(self._session, held)
+        try:
+            pulse = await self._broker.heartbeat(self._session, held)
+        except SessionEnded:
+            await self._begin()
+            return
+        self._beaten = anyio.current_time()
         self._held = [record for record in self._held if lease(record) not in pulse.lost]
+
+    async def _sweep(self) -> None:
+        """Declare lost what nobody alive holds."""
+        overdue = await self._broker.overdue(_BATCH)
+        self._now = overdue.now
+        await self._settle(
+            [(record, Lost(ended=record.session_ended)) for record in overdue.records]
+        )
 
     async def _is_over(self) -> bool:
         if await self._broker.document(ENOUGH) is None:
@@ -169,15 +212,20 @@ class _Claimer:
 
 
 async def _main(orders: Orders) -> None:
-    history = History(time.monotonic_ns)
-    try:
-        with anyio.fail_after(orders.limit_s):
-            broker = Recorder(make_broker(parse(orders.url), SystemClock()), history)
-            async with broker:
-                await perform(broker, orders)
-    finally:
-        # What is written after a time-out tells what hung. Nothing else runs on this loop now.
-        Path(orders.history).write_bytes(history.dump())  # noqa: ASYNC240
+    path = Path(orders.history)
+    opened: AbstractContextManager[History] = nullcontext(History(time.monotonic_ns))
+    if orders.is_prey:
+        opened = Journal.open(path)
+    with opened as history:
+        try:
+            with anyio.fail_after(orders.limit_s):
+                broker = Recorder(make_broker(parse(orders.url), SystemClock()), history)
+                async with broker:
+                    await perform(broker, orders)
+        finally:
+            # What is written after a time-out tells what hung. Nothing else runs on this loop now.
+            if not orders.is_prey:
+                path.write_bytes(history.dump())  # noqa: ASYNC240
 
 
 if __name__ == "__main__":

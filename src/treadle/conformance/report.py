@@ -34,6 +34,8 @@ PROMISES: Final[Mapping[int, str]] = {
     15: "the books are true",
 }
 OTHERS: Final = "the protocol itself"
+WIDEST: Final = 1_000
+"""So much of a line is printed; the JSON has all of it."""
 
 
 class Result(StrEnum):
@@ -133,13 +135,25 @@ class Report(Struct, frozen=True, kw_only=True):
         skipped: dict[str, set[str]] = {}
         for row in self.rows:
             if row.result is Result.FAILED:
-                lines.append(f"FAILED {row.case} {row.title} ({row.backend})")
-                lines += [f"    {line}" for line in row.detail.splitlines()]
+                lines.append(
+                    f"FAILED {row.case} {row.title} ({row.backend}){_several(row.promises)}"
+                )
+                lines += [f"    {_short(line)}" for line in row.detail.splitlines()]
             elif row.result is Result.SKIPPED:
                 skipped.setdefault(row.detail, set()).add(row.case)
         lines += [f"skipped: {why}: {', '.join(sorted(ids))}" for why, ids in skipped.items()]
         counted = ", ".join(f"{count} {word}" for word, count in self.totals.items() if count)
         return [*lines, f"{counted or 'nothing was run'}."]
+
+
+def _several(promises: Sequence[int]) -> str:
+    """Say that one row counts in several lines of the table: not each of these promises is broken."""
+    return f"; counts for {', '.join(map(str, promises))}" if len(promises) > 1 else ""
+
+
+def _short(line: str) -> str:
+    left = len(line) - WIDEST
+    return line if left <= 0 else f"{line[:WIDEST]} … ({left:,} characters more: see --report)"
 
 
 def _line(name: str, rows: Sequence[Row], levels: Sequence[Level]) -> str:

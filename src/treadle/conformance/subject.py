@@ -67,9 +67,11 @@ class Subject:
     """A broker to be proven: how to make one, and what is known about it.
 
     `make` is for brokers that no installed plugin supplies; `restart` restarts the server where
-    there is one; `backends` are the event loops that the broker supports; `slack_ms` is added to
-    what a clock that cannot be moved may be off; `movable` says whether time comes from the clock
-    that the broker is given, None to find it out.
+    there is one, and returns when it can be connected to again, within a minute: all that was
+    answered before must be there afterwards, and clients connect anew; `backends` are the event
+    loops that the broker supports; `slack_ms` is added to what a clock that cannot be moved may be
+    off; `movable` says whether time comes from the clock that the broker is given, None to find it
+    out.
     """
 
     def __init__(

@@ -36,7 +36,11 @@ class BrokerConformance:
     @pytest.fixture
     def subject(self) -> Subject:
         """Return the broker to be proven."""
-        raise NotImplementedError("override the fixture `subject`: it returns a Subject")
+        pytest.fail(
+            f"{type(self).__name__} does not say which broker shall be proven: override the fixture"
+            ' `subject`, for example with: return Subject("acme://...")',
+            pytrace=False,
+        )
 
     @classmethod
     def pytest_generate_tests(cls, metafunc: pytest.Metafunc) -> None:

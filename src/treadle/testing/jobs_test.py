@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, Self
+from typing import Any, Generic, ParamSpec, Self, overload
 
 import anyio
 import msgspec
@@ -30,10 +30,10 @@ from treadle.domain.job import After, At, Job, Priority
 from treadle.domain.outcome import Outcome, Write
 from treadle.domain.selection import Ordered
 from treadle.domain.state import State
-from treadle.errors import ConfigurationError
+from treadle.errors import ConfigurationError, PayloadError
 from treadle.runtime.attempt import Attempt, Next
 from treadle.runtime.failures import failure
-from treadle.runtime.handlers import AnyHandler
+from treadle.runtime.handlers import AnyHandler, Handler
 from treadle.runtime.options import WorkerOptions
 from treadle.runtime.portal import PORTAL
 from treadle.runtime.report import WorkerReport
@@ -42,16 +42,19 @@ from treadle.runtime.worker import Worker
 from treadle.testing.standins import make_client, stand_in
 from treadle.testing.virtual import EPOCH_MS
 
+P = ParamSpec("P")
+
 _NAME = "jobs_test"
 _BATCH = 1_000
 
 
-class Enqueued(Struct, frozen=True, kw_only=True):
+class Enqueued(Struct, Generic[P], frozen=True, kw_only=True):
     """One job that was enqueued: its arguments by name, and its options."""
 
     id: str
     type: str
     arguments: dict[str, Any]
+    """What was given, as the handler declares it: a `datetime` is one again. Defaults are left out."""
     queue: str
     priority: Priority
     delay: timedelta | None = None
@@ -59,8 +62,27 @@ class Enqueued(Struct, frozen=True, kw_only=True):
     unique: str = ""
     key: str = ""
     meta: dict[str, str] = {}
+    handler: AnyHandler | None = None
+    """The handler that would run it; None if the application has none of that name."""
     job: Job
     """Everything else about it."""
+
+    def matches(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Tell whether `handler.enqueue(*args, **kwargs)` would have enqueued the same.
+
+        Checkers know the parameters of the handler that was asked about. What is left out counts
+        as its default.
+
+        Raises:
+            ConfigurationError: if nobody knows the handler, and so its parameters.
+            PayloadError: if the arguments do not fit.
+        """
+        if self.handler is None:
+            raise ConfigurationError(
+                f"the application has no handler {self.type!r}: compare `arguments`"
+            )
+        read = self.handler.arguments.by_name
+        return read(self.handler.job(*args, **kwargs).payload) == read(self.job.payload)
 
 
 class HandClock:
@@ -188,10 +210,18 @@ class JobsTest:
         self._application().find(name)
         self._errors[name].extend([error] * times)
 
-    def enqueued(self, handler: AnyHandler | str | None = None) -> list[Enqueued]:
+    @overload
+    def enqueued(self, handler: Handler[P, Any]) -> list[Enqueued[P]]: ...
+    @overload
+    def enqueued(self, handler: str | None = None) -> list[Enqueued[...]]: ...
+    def enqueued(self, handler: Any = None) -> list[Any]:
         """Return what was enqueued in this test, in order: all of it, or of one handler."""
-        name = handler if handler is None or isinstance(handler, str) else handler.name
-        return [_shown(job) for job in self._ledger if name in (None, job.type)]
+        known: dict[str, AnyHandler] = {} if self._jobs is None else dict(self._jobs.handlers)
+        if isinstance(handler, Handler):
+            known[handler.name] = handler
+        name = handler.name if isinstance(handler, Handler) else handler
+        jobs = (job for job in self._ledger if name in (None, job.type))
+        return [_shown(job, known.get(job.type)) for job in jobs]
 
     async def drain(self) -> WorkerReport:
         """Run what is due, and what becomes due by it, until nothing is; return what was done."""
@@ -339,12 +369,12 @@ def _add(total: WorkerReport, more: WorkerReport) -> None:
         setattr(total, name, getattr(total, name) + getattr(more, name))
 
 
-def _shown(job: Job) -> Enqueued:
+def _shown(job: Job, handler: AnyHandler | None) -> Enqueued[...]:
     due = job.due
     return Enqueued(
         id=job.id,
         type=job.type,
-        arguments=msgspec.json.decode(job.payload, type=dict[str, Any]),
+        arguments=_arguments(job, handler),
         queue=job.queue,
         priority=job.priority,
         delay=timedelta(milliseconds=due.ms) if isinstance(due, After) and due.ms else None,
@@ -352,5 +382,18 @@ def _shown(job: Job) -> Enqueued:
         unique="" if job.unique is None else job.unique.key,
         key=job.key,
         meta=dict(job.meta),
+        handler=handler,
         job=job,
     )
+
+
+def _arguments(job: Job, handler: AnyHandler | None) -> dict[str, Any]:
+    """Return what a payload holds, of the declared types if it fits its handler."""
+    given = msgspec.json.decode(job.payload, type=dict[str, Any])
+    if handler is None or handler.arguments.signature.whole:
+        return given
+    try:
+        typed = handler.arguments.by_name(job.payload)
+    except (msgspec.ValidationError, PayloadError):
+        return given
+    return {name: typed.get(name, value) for name, value in given.items()}

@@ -42,6 +42,13 @@ def a_hand_back_does_not_raise_the_fence(story: Story) -> None:
     story.wrote("a", 2, Event.INTERRUPT, told=Told(fence=2))
 
 
+@breaks("H05")
+def a_forgotten_id_begins_with_a_fence_that_it_had(story: Story) -> None:
+    run_once(story, retention_ms=0, remember_ms=0)
+    story.purged()
+    story.stored("a", told=Told(fence=3))
+
+
 @breaks("H06")
 def an_attempt_too_many_begins(story: Story) -> None:
     story.stored("a", max_attempts=1)
@@ -97,6 +104,14 @@ def a_record_that_was_retried_is_removed(story: Story) -> None:
     run_once(story)
     story.wrote("a", 3, Event.RETRY, fresh=True)
     story.removed("a", 3)
+
+
+@breaks("H08")
+def a_worker_of_a_forgotten_life_writes_into_the_next_one(story: Story) -> None:
+    run_once(story, retention_ms=0, remember_ms=0)
+    story.purged()
+    story.stored("a", told=Told(fence=4))
+    story.wrote("a", 2, Event.SUCCEED)
 
 
 @breaks("H17")

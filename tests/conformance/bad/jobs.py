@@ -14,7 +14,7 @@ from tests.conformance.story import (
     running,
     waiting,
 )
-from treadle.conformance.history.events import How, Sent
+from treadle.conformance.history.events import How, Sent, Told
 from treadle.domain.state import Event, State
 
 
@@ -89,7 +89,7 @@ def a_follow_up_is_there_whose_parent_conflicted(story: Story) -> None:
 @breaks("H02")
 def a_job_is_seen_before_it_is_enqueued(story: Story) -> None:
     story.got(waiting("a"))
-    story.stored("a")
+    story.stored("a", told=Told(fence=2))
 
 
 @breaks("H03")
@@ -146,7 +146,7 @@ def half_of_an_uncertain_write_happened(story: Story) -> None:
 @breaks("H10", "H11")
 def a_tick_is_accepted_twice(story: Story) -> None:
     story.stored("cron:report:1000", client="c1")
-    story.stored("cron:report:1000", client="c2")
+    story.stored("cron:report:1000", client="c2", told=Told(fence=2))
 
 
 @breaks("H10")
@@ -163,7 +163,7 @@ def a_tick_is_missing(story: Story) -> None:
 @breaks("H11")
 def an_id_is_stored_twice(story: Story) -> None:
     story.stored("a", client="c1")
-    story.stored("a", client="c2")
+    story.stored("a", client="c2", told=Told(fence=2))
 
 
 @breaks("H11")
@@ -171,7 +171,7 @@ def a_remembered_id_is_stored_again(story: Story) -> None:
     run_once(story, retention_ms=0, remember_ms=MINUTE)
     story.later(MINUTE - 1)
     story.purged()
-    story.stored("a")
+    story.stored("a", told=Told(fence=4))
 
 
 @breaks("H11")

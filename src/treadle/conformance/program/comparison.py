@@ -2,8 +2,9 @@
 
 On each broker the program runs on its own, and each answer is judged by a model. Then the answers
 are compared with those of the first one: states, attempts, fences, results, reasons, history,
-counts, and the order of claims. Two answers may differ only where the protocol leaves freedom; from
-there on the brokers may go different ways, and the comparison of that program ends.
+counts, and the order of claims. Fences are counted from the first one of each life of a job, which
+is the store's own. Two answers may differ only where the protocol leaves freedom; from there on the
+brokers may go different ways, and the comparison of that program ends.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Sequence
 from msgspec import Struct, structs
 
 from treadle.broker.values import (
+    Applied,
     Claimed,
     Conflict,
     Document,
     Duplicate,
     Enqueued,
     Events,
+    Lease,
     Notes,
     Opened,
     Overdue,
@@ -29,6 +32,7 @@ from treadle.broker.values import (
     Stats,
     Turned,
 )
+from treadle.conformance.model import calls
 from treadle.conformance.model.showing import sequence
 from treadle.conformance.program.ops import Op
 from treadle.conformance.program.trial import (
@@ -40,8 +44,8 @@ from treadle.conformance.program.trial import (
     try_program,
 )
 from treadle.conformance.subject import Subject
-from treadle.domain.job import Head, HistoryRow, Record
-from treadle.domain.outcome import Refused
+from treadle.domain.job import Head, HistoryRow, Job, Record, Ref
+from treadle.domain.outcome import Refused, Removal, Write
 from treadle.errors import TreadleError
 
 
@@ -56,14 +60,39 @@ class Divergence(AssertionError):
 
 
 class Names:
-    """Calls the sessions of one broker by their numbers, so that brokers can be compared."""
+    """Calls sessions and fences of one broker by their numbers, so that brokers can be compared."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, str] = {"": ""}
+        self._begins: dict[Ref, int] = {}
+        """From where the fences of a job are counted."""
+        self._created: dict[Ref, int | None] = {}
+        """When the life began in which they are; None: no record of it was seen yet."""
 
     def number(self, session: str) -> str:
         """Return the number of a session, in the order in which they were met."""
         return self._numbers.setdefault(session, f"session {len(self._numbers)}")
+
+    def fence(self, ref: Ref, fence: int) -> int:
+        """Return how far a fence of a job is from where they began; -1 for those of earlier lives."""
+        return max(fence - self._begins.get(ref, 0), -1)
+
+    def begin(self, ref: Ref, fence: int) -> None:
+        """Count the fences of a job from the one under which it was stored."""
+        self._begins[ref], self._created[ref] = fence, None
+
+    def see(self, record: Record) -> None:
+        """Count the fences of a job from where a life of it is first seen that was not told of."""
+        ref = record.ref
+        if record.forgotten:
+            return
+        if self._created.get(ref, -1) not in (None, record.created):
+            self._begins[ref] = record.head.fence
+        self._created[ref] = record.created
+
+    def miss(self, ref: Ref) -> None:
+        """Note that the record of a job has gone: another one is another life."""
+        self._created.pop(ref, None)
 
 
 async def compare_program(
@@ -121,8 +150,45 @@ def compare_exchanges(
 
 def _seen(exchange: Exchange, names: Names) -> object:
     """Return what was answered, and what was read afterwards about what an answer does not show."""
+    answer = _answer(exchange.call, exchange.answer, names)
     after = [outcome(record, names) for record in exchange.after]
-    return (outcome(exchange.answer, names), after) if after else outcome(exchange.answer, names)
+    return (answer, after) if after else answer
+
+
+def _answer(call: calls.Call, answer: object, names: Names) -> object:
+    """Return what can be compared of an answer that counts fences of jobs named in its call."""
+    match call, answer:
+        case calls.Enqueue(jobs), Enqueued(results=results):
+            return [_stored(job, one, names) for job, one in zip(jobs, results, strict=True)]
+        case calls.Apply(writes), Settled(results=results):
+            return _written(writes, results, names)
+        case calls.Turn(writes=writes), Turned(results=results, records=records):
+            return [*_written(writes, results, names), *(_record(one, names) for one in records)]
+        case calls.ReadNotes(ref), Notes(progress=progress, log=log, steps=steps):
+            lines = [(names.fence(ref, fence), text) for fence, _, text in log]
+            return (progress, lines, sorted(steps))
+        case _:
+            return outcome(answer, names)
+
+
+def _stored(job: Job, result: object, names: Names) -> object:
+    if isinstance(result, Applied):
+        names.begin(Ref(job.queue, job.id), result.fence)
+        return structs.replace(result, fence=0)
+    return outcome(result, names)
+
+
+def _written(writes: Sequence[Write], results: Sequence[object], names: Names) -> list[object]:
+    return [_wrote(write, one, names) for write, one in zip(writes, results, strict=True)]
+
+
+def _wrote(write: Write, result: object, names: Names) -> object:
+    if not isinstance(result, Applied):
+        return outcome(result, names)
+    ref = Ref(write.queue, write.id)
+    if isinstance(write, Removal):
+        names.miss(ref)
+    return structs.replace(result, fence=names.fence(ref, result.fence))
 
 
 def outcome(answer: object, names: Names) -> object:
@@ -147,7 +213,8 @@ def outcome(answer: object, names: Names) -> object:
                 sorted((_record(one, names) for one in inherited), key=repr),
             )
         case Pulse(lost=lost, orphans=orphans, cancels=cancels):
-            return (lost, sorted((_record(one, names) for one in orphans), key=repr), cancels)
+            held = sorted((_record(one, names) for one in orphans), key=repr)
+            return (_leases(lost, names), held, _leases(cancels, names))
         case TreadleError():
             return type(answer).__name__
         case _:
@@ -170,8 +237,6 @@ def _rest(answer: object, names: Names) -> object:
             return [one for one in counted if any(structs.astuple(one)[1:])]
         case SessionInfo(session=session):
             return (names.number(session), answer.name, answer.lease_ms, answer.running)
-        case Notes(progress=progress, log=log, steps=steps):
-            return (progress, [(fence, text) for fence, _, text in log], sorted(steps))
         case Document(name=name, data=data):
             return (name, data)
         case Events():
@@ -180,8 +245,14 @@ def _rest(answer: object, names: Names) -> object:
             return answer
 
 
+def _leases(leases: Sequence[Lease], names: Names) -> list[object]:
+    held = [(Ref(lease.queue, lease.id), lease.fence) for lease in leases]
+    return [(ref, names.fence(ref, fence)) for ref, fence in held]
+
+
 def _record(record: Record, names: Names) -> object:
-    head = record.head
+    names.see(record)
+    head = structs.replace(record.head, fence=names.fence(record.ref, record.head.fence))
     if record.forgotten:
         return (record.ref, head.state, head.fence)
     payload = record.job.payload
@@ -189,7 +260,7 @@ def _record(record: Record, names: Names) -> object:
         structs.replace(record.job, payload=b"") if payload == b"{}" else record.job,
         _without_instants(head, names),
         record.result,
-        [_row(row, names) for row in record.history],
+        [_row(row, record.ref, names) for row in record.history],
         sorted(record.edges),
     )
 
@@ -206,5 +277,6 @@ def _without_instants(head: Head, names: Names) -> Struct:
     )
 
 
-def _row(row: HistoryRow, names: Names) -> Struct:
-    return structs.replace(row, at=0, claimed=0, session=names.number(row.session))
+def _row(row: HistoryRow, ref: Ref, names: Names) -> Struct:
+    fence = names.fence(ref, row.fence)
+    return structs.replace(row, fence=fence, at=0, claimed=0, session=names.number(row.session))

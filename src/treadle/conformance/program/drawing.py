@@ -27,7 +27,7 @@ NAMES = (
     *(f"{queue}/{one}" for queue, one in product(QUEUES, IDS)),
     *(
         f"one/{one}"
-        for one in ("c1", "e1", "f1", "f2", "k1", "k2", "n1", "o1", "p1", "r1", "r2", "t1")
+        for one in ("c1", "e1", "f1", "f2", "k1", "k2", "n1", "o1", "p1", "r1", "r2", "t1", "w3")
     ),
 )
 
@@ -97,7 +97,16 @@ _ACTIVE = ("ada", "bob", "ada", "bob", "cyd")
 _TWO = tuple(((0, a), (1, b)) for a, b in zip(_HOWS, _HOWS[3:] + _HOWS[:3], strict=True))
 _ENDS = (*(((nth, how),) for nth in (0, 1) for how in _HOWS), *_TWO)
 
-_jobs = pick([structs.replace(shape, id=one) for shape in _SHAPES for one in IDS])
+_TEXTS = ("", " b", " c")
+"""What payloads hold: jobs of one id mostly differ."""
+
+_jobs = pick(
+    [
+        structs.replace(shape, id=one, text=_TEXTS[number % len(_TEXTS)])
+        for number, shape in enumerate(_SHAPES)
+        for one in IDS
+    ]
+)
 batches = st.lists(_jobs, min_size=1, max_size=4).map(tuple)
 follow_ups = st.lists(_jobs, min_size=1, max_size=2).map(tuple)
 workers = pick(_ACTIVE)

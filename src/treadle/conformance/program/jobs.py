@@ -56,7 +56,7 @@ class Jobs:
             type=new.type,
             queue=new.queue,
             priority=Priority(new.priority),
-            payload=b'{"job":"%s"}' % new.id.encode(),
+            payload=b'{"job":"%s%s"}' % (new.id.encode(), new.text.encode()),
             policy=self._policies[new.policy],
             due=After(new.delay * self.tick_ms) if new.delay else NOW,
             expires=After(new.expires * self.tick_ms) if new.expires else None,
@@ -119,7 +119,9 @@ class Jobs:
             case What.LATER:
                 return RescheduleAsked(due=After(3 * self.tick_ms), by="ada")
             case What.REWRITE:
-                body = NewJob(id=record.job.id, type="mail", priority=1, unique="k", key="slot")
+                body = NewJob(
+                    id=record.job.id, type="mail", priority=1, unique="k", key="slot", text=" anew"
+                )
                 return RescheduleAsked(due=NOW, job=self.job(body))
             case What.LOOK:
                 return None

@@ -68,6 +68,8 @@ class NewJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     run_anyway: bool = False
     policy: str = ""
     """One of `jobs.POLICIES`."""
+    text: str = ""
+    """Stands in the payload, so that two jobs of one id can be told apart."""
 
 
 class Enqueue(Struct, frozen=True, omit_defaults=True):

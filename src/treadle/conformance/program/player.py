@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from treadle.broker.values import (
     Claimed,
@@ -36,28 +36,28 @@ LEASES = {"ada": 3, "bob": 100, "cyd": 10}
 """The leases of workers, in ticks, that open a session because they need one."""
 
 
-class Connection:
+class Connection(Protocol):
     """What a program may do with the connection, besides calls."""
 
     async def elapse(self, ms: int) -> None:
         """Let time pass."""
-        raise NotImplementedError
+        ...
 
     async def reconnect(self) -> None:
         """Disconnect, and connect again."""
-        raise NotImplementedError
+        ...
 
     async def switch(self) -> None:
         """Go on with another connection to the same store."""
-        raise NotImplementedError
+        ...
 
     async def restart(self) -> None:
         """Restart the server, if that can be done."""
-        raise NotImplementedError
+        ...
 
     def now(self) -> int:
         """Return broker time, as the last answer told it."""
-        raise NotImplementedError
+        ...
 
 
 class Player:
@@ -73,6 +73,7 @@ class Player:
         self._held: dict[str, list[Record]] = {}
         self._settled: dict[str, list[Record]] = {}
         self._sent: list[calls.Apply] = []
+        self._noted = 0
 
     async def play(self, op: ops.Op) -> None:
         """Play one operation; it is skipped if its symbol names nothing."""
@@ -246,7 +247,9 @@ class Player:
         if not records:
             return
         record = records[op.nth % len(records)]
-        items = tuple(_note(lease(record), kind, number) for number, kind in enumerate(op.kinds))
+        first = self._noted
+        self._noted += len(op.kinds)
+        items = tuple(_note(lease(record), kind, n) for n, kind in enumerate(op.kinds, first))
         await self._ask(calls.TakeNotes(session=record.head.session, items=items))
 
     async def _request(self, op: ops.Ask) -> None:
@@ -293,8 +296,8 @@ def _sorted(records: Sequence[Record]) -> list[Record]:
 def _note(held: Lease, kind: str, number: int) -> Note:
     match kind:
         case "step":
-            return Step(lease=held, name="fetch", data=b"%d" % (held.fence * 10 + number))
+            return Step(lease=held, name="fetch", data=b"%d" % number)
         case "progress":
-            return Progress(lease=held, data=b"%d" % held.fence)
+            return Progress(lease=held, data=b"%d" % number)
         case _:
             return LogLine(lease=held, at=number, text=f"line {number}")

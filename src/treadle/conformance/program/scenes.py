@@ -23,14 +23,20 @@ def _pairs(own: str) -> tuple[tuple[str, str], ...]:
 
 
 def scenes() -> tuple[Scene, ...]:
-    """Return every scene, by kind; each kind comes about equally often."""
-    kinds = (
-        *(_full_keys, _families, _rivals, _cancels, _oblivion, _thefts, _notes, _listings),
-        *(_pauses, _echoes, _reincarnations),
-    )
-    found = [tuple(kind()) for kind in kinds]
+    """Return scenes of all kinds in turn: what is drawn is mostly near the beginning."""
+    found = tuple(kinds().values())
     most = max(map(len, found))
-    return tuple(scene for scenes in found for scene in scenes * (most // len(scenes)))
+    return tuple(scenes[number % len(scenes)] for number in range(most) for scenes in found)
+
+
+def kinds() -> dict[str, tuple[Scene, ...]]:
+    """Return the scenes by kind."""
+    every = (
+        *(_full_keys, _families, _rivals, _cancels, _oblivion, _thefts, _notes, _listings),
+        *(_pauses, _echoes, _reincarnations, _versions, _stale_requests, _moves, _second_runs),
+        *(_papers, _two_parents, _restarts),
+    )
+    return {kind.__name__.removeprefix("_"): tuple(kind()) for kind in every}
 
 
 def _full_keys() -> Iterator[Scene]:
@@ -185,3 +191,108 @@ def _reincarnations() -> Iterator[Scene]:
             ops.Enqueue((NewJob(id=one),)),
             ops.Enqueue((NewJob(id=two, unique="k", scope=scope),)),
         )
+
+
+def _versions() -> Iterator[Scene]:
+    """Give one id to jobs that differ, in every way in which a job is stored."""
+    for how, (one, two), (ada, bob) in product(_ENDS[:3], _pairs("v"), _TWO):
+        yield (
+            ops.Enqueue((NewJob(id=one), NewJob(id=two, text=" x"))),
+            ops.Enqueue((NewJob(id=one, text=" y"),)),
+            ops.Claim(worker=ada),
+            ops.Settle(worker=ada, ends=((0, how),), follow_ups=(NewJob(id=two, text=" z"),)),
+            ops.Claim(worker=bob, limit=100),
+        )
+
+
+def _stale_requests() -> Iterator[Scene]:
+    """Ask something of a job as it was seen in an earlier attempt, or before an earlier run."""
+    for how, (one, _), (ada, bob) in product((How.HAND_BACK, How.FAIL), _pairs("s"), _TWO):
+        enqueue, claim = ops.Enqueue((NewJob(id=one, priority=0),)), ops.Claim(worker=ada)
+        end = ops.Settle(worker=ada, ends=((-1, how),))
+        done = ops.Settle(worker=ada, ends=((-1, How.SUCCEED),))
+        again = ops.Claim(worker=bob)
+        once_more = (
+            ops.Ask(job=f"one/{one}", what=What.RETRY),
+            again,
+            ops.Settle(worker=bob, ends=((-1, How.GIVE_UP),)),
+        )
+
+        def ask(what: What, job: str = f"one/{one}") -> Op:
+            return ops.Ask(job=job, what=what, ago=2)
+
+        yield (enqueue, claim, end, again, ask(What.CANCEL))
+        yield (enqueue, ops.Read(jobs=(f"one/{one}",)), claim, end, ask(What.LATER))
+        yield (enqueue, claim, done, *once_more, ask(What.DISCARD))
+
+
+def _moves() -> Iterator[Scene]:
+    """Move a job in time, and claim it at its new place."""
+    claim = ops.Claim(worker="bob", limit=100)
+    for what, (one, two), mine, other, ticks in product(
+        (What.LATER, What.SOONER), _pairs("m"), (0, 2), (1, 2), (2, 4)
+    ):
+        yield (
+            ops.Enqueue((NewJob(id=one, delay=mine), NewJob(id=two, delay=other))),
+            ops.Ask(job=f"one/{one}", what=what),
+            ops.Elapse(ticks),
+            claim,
+            ops.Elapse(2),
+            claim,
+        )
+
+
+def _second_runs() -> Iterator[Scene]:
+    """Run a final job once more, and look at what the run before has left."""
+    for how, (one, _), (ada, bob) in product((How.RETURN, How.GIVE_UP), _pairs("s"), _TWO):
+        yield (
+            ops.Enqueue((NewJob(id=one, priority=0),)),
+            ops.Claim(worker=ada),
+            ops.Jot(worker=ada, nth=-1, kinds=("step", "log")),
+            ops.Settle(worker=ada, ends=((-1, how),)),
+            ops.Ask(job=f"one/{one}", what=What.RETRY),
+            ops.Read(jobs=(f"one/{one}",)),
+            ops.Claim(worker=bob),
+            ops.Jot(worker=bob, nth=-1, kinds=("step", "progress")),
+        )
+
+
+def _papers() -> Iterator[Scene]:
+    """Remove a control document, and write it again."""
+    for name, stale in product("xy", (False, True)):
+        yield (
+            ops.Put(name=name, text="new"),
+            ops.Put(name=name, text=None),
+            ops.Put(name=name, text="newer", stale=stale),
+            ops.Put(name=name, text="newest"),
+            ops.Put(name=name, text=None, stale=not stale),
+        )
+
+
+def _two_parents() -> Iterator[Scene]:
+    """Let a job wait for two others, of which one ends long before the other."""
+    for how, (one, two), nth in product(_ENDS, _pairs("w")[:2], (0, 1)):
+        child = NewJob(id="w3", after=(f"one/{one}", f"one/{two}"), run_anyway=how is How.GIVE_UP)
+        yield (
+            ops.Enqueue((NewJob(id=one), NewJob(id=two), child)),
+            ops.Claim(worker="bob", limit=100),
+            ops.Settle(worker="bob", ends=((nth, how),)),
+            ops.Sweep(),
+            ops.Settle(worker="bob", ends=((0, How.SUCCEED),)),
+            ops.Sweep(),
+            ops.Claim(worker="bob", limit=100),
+        )
+
+
+def _restarts() -> Iterator[Scene]:
+    """Restart the server while something stands that nobody has told it in this life."""
+    for (one, two), (ada, bob) in product(_pairs("u"), _TWO):
+        jobs = ops.Enqueue((NewJob(id=one, key="slot"), NewJob(id=two, key="slot", unique="k")))
+        claim, again = ops.Claim(worker=ada), ops.Claim(worker=bob, limit=100)
+        end = ops.Settle(worker=ada, ends=((0, How.RETURN),))
+        yield (jobs, claim, ops.Restart(), end, again)
+        yield (jobs, ops.Pause("one", True), ops.Restart(), again, ops.Pause("one", False))
+        yield (ops.LimitKey("slot", 1), jobs, claim, ops.Restart(), again)
+        yield (jobs, claim, ops.Jot(worker=ada), ops.Restart(), ops.Jot(worker=ada), end)
+        yield (ops.Put(name="x", text="new"), ops.Restart(), ops.Put(name="x", text="newer"))
+        yield (jobs, claim, end, ops.Restart(), jobs, ops.Read(jobs=(f"one/{one}",)))

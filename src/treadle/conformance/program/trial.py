@@ -11,12 +11,14 @@ from msgspec import Struct
 from treadle.broker.base import Broker
 from treadle.conformance.model import Disagreement, Model, When, calls
 from treadle.conformance.model.showing import sequence
-from treadle.conformance.program.ops import Op
+from treadle.conformance.program.ops import Op, Restart
 from treadle.conformance.program.player import Connection, Player
 from treadle.conformance.subject import Place, Subject
 from treadle.domain.job import Record, Ref
 
 STEP_LIMIT_S = 10.0
+RESTART_LIMIT_S = 60.0
+"""A server may take longer to come back than a call to be answered."""
 GLANCE_EVERY = 6
 """After so many operations everything is compared with the model, and counted."""
 _ANY = 1 << 30
@@ -93,6 +95,8 @@ class Trial(Connection):
         await self._step(None, step_limit_s)
 
     async def _step(self, op: Op | None, limit_s: float) -> None:
+        if isinstance(op, Restart):
+            limit_s = max(limit_s, RESTART_LIMIT_S)
         waits = self._tempo.tick_ms * self._tempo.most_ticks / 1_000
         try:
             with anyio.fail_after(limit_s + (0 if self._place.movable else waits)):
@@ -167,9 +171,16 @@ class Trial(Connection):
         self._broker, self._second = self._second, self._broker
 
     async def restart(self) -> None:
-        """Restart the server, if the subject can."""
-        if self._subject.restart is not None:
-            await self._subject.restart()
+        """Restart the server, if the subject can; its clients connect again, since they were cut off."""
+        if self._subject.restart is None:
+            return
+        await self._subject.restart()
+        for broker in (self._broker, self._second):
+            if broker is not None:
+                await broker.disconnect()
+                await broker.connect()
+        if not self._place.movable:
+            self._now = await self._time()
 
 
 async def try_program(
