@@ -1,0 +1,104 @@
+"""The connections of a broker: calls with effects run in tasks of their own, not in their callers'.
+
+A caller that is cancelled leaves; what it asked for happens as a whole all the same, and no
+reply of its call is taken for that of another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from treadle.errors import BrokerUnavailable
+from treadle_redis.address import Address
+from treadle_redis.link import Argument, Link
+from treadle_redis.scripts import Script
+from treadle_redis.trouble import NotReached, ReplyLost
+
+_MOST: Final = 8
+T = TypeVar("T")
+
+
+class Links:
+    """Up to eight connections, opened as they are needed."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._free: list[Link] = []
+        self._room = asyncio.Semaphore(_MOST)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.is_open = False
+
+    async def run(self, script: Script, *arguments: Argument, again: bool = False) -> Any:
+        """Run a script; `again` says that a second run does no harm."""
+        return await self.shielded(self.exchange(script, list(arguments), again=again))
+
+    async def call(self, *command: Argument) -> Any:
+        """Send a command that only reads, or that does no harm when it is sent twice."""
+        return await self.shielded(self._command(command))
+
+    async def exchange(
+        self, script: Script, arguments: list[Argument], *, again: bool = False
+    ) -> Any:
+        """Run a script on a free connection, twice if the first try certainly had no effect.
+
+        A server that was restarted closes idle connections, so one new try is always worth it.
+        """
+        async with self._room:
+            link = self._take()
+            try:
+                return await link.run(script, arguments)
+            except (NotReached, ReplyLost) as error:
+                if isinstance(error, ReplyLost) and not again:
+                    raise
+                return await link.run(script, arguments)
+            finally:
+                self._give_back(link)
+
+    async def shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work to its end, also when the caller is cancelled meanwhile."""
+        return await asyncio.shield(self._begin(work))
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin work that nobody waits for here."""
+        self._begin(work)
+
+    async def close(self) -> None:
+        """Let what is under way end, then close all connections."""
+        self.is_open = False
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2 * self._address.timeout_s)
+        for link in self._free:
+            await link.close()
+        self._free.clear()
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        if not self.is_open:
+            work.close()
+            raise BrokerUnavailable(f"{self._address.shown} is not connected: call connect() first")
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: its caller may be gone
+
+    async def _command(self, command: tuple[Argument, ...]) -> Any:
+        async with self._room:
+            link = self._take()
+            try:
+                return await link.call(*command)
+            except (NotReached, ReplyLost):
+                return await link.call(*command)
+            finally:
+                self._give_back(link)
+
+    def _take(self) -> Link:
+        return self._free.pop() if self._free else Link(self._address)
+
+    def _give_back(self, link: Link) -> None:
+        self._free.append(link)

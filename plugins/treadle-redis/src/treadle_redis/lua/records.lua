@@ -1,0 +1,182 @@
+-- Records: how one is read and written, and the rows that a script has in hand.
+--
+-- A record is a head of fixed width, with what changes most often in front, and the texts whose lengths stand at its end: session,
+-- blocked_on, reason; then the tail that no script looks into but for the names it needs (key,
+-- unique key, edges, body, payload); then result and history rows, each ended by a newline.
+-- INVARIANTS
+--   Bytes that are no record become a waiting row whose body they are: bad data is data.
+
+local BLOCKED, WAITING, RUNNING = 0, 1, 2
+local NEVER = 9007199254740991
+local VERSION = 1
+local HEAD = '<BBBBBBI4i8i8i8i8I4I4i8i8i8i8i8i8i8i8HHHHHI4I4I4i4'
+local HEAD_BYTES = 140
+local SEQ_AT = 91 -- where these begin in a head, from 1
+local LENGTHS_AT = 115
+local LENGTHS = '<HHHHHI4I4I4i4'
+local RAW_BYTES = 4096
+local CANCEL, FIRST, NOTED = 1, 2, 4
+
+local rows, raw, dirty = {}, {}, {}
+
+local function has_flag(flags, bit)
+  return flags % (bit * 2) >= bit
+end
+
+local function garbage(queue, id, text)
+  text = string.sub(text, 1, RAW_BYTES)
+  return {
+    queue = queue, id = id, garbage = true, state = WAITING, prio = 2, cancel = false, first = false,
+    noted = false, umask = 0, rows = 0, attempt = 0, deaths = 0, stalls = 0, fence = 0, due = 0,
+    parked = 0, delay = 0, look = 0, expires = 0, claimed = 0, finished = 0, created = 0, seq = 0,
+    remember = 0, uperiod = 0, session = '', blocked = '', reason = '', lkey = 0, lukey = 0,
+    ledges = 0, lbody = #text, lpayload = 0, tail = text, key = '', result = false, history = '',
+  }
+end
+
+-- Makes a row of a stored record.
+local function parse(queue, id, text)
+  if #text < HEAD_BYTES or string.byte(text) ~= VERSION then
+    return garbage(queue, id, text)
+  end
+  local _, state, flags, prio, umask, count, attempt, fence, due, claimed, finished, deaths, stalls,
+    parked, delay, look, expires, created, seq, remember, uperiod, lsession, lblocked, lreason, lkey,
+    lukey, ledges, lbody, lpayload, lresult, at = struct.unpack(HEAD, text)
+  local tail_at = at + lsession + lblocked + lreason
+  local result_at = tail_at + lkey + lukey + ledges + lbody + lpayload
+  local history_at = result_at + (lresult > 0 and lresult or 0)
+  if history_at > #text + 1 or state > 5 or prio > 3 then
+    return garbage(queue, id, text)
+  end
+  return {
+    queue = queue, id = id, state = state, prio = prio, cancel = has_flag(flags, CANCEL),
+    first = has_flag(flags, FIRST), noted = has_flag(flags, NOTED), umask = umask, rows = count,
+    attempt = attempt, deaths = deaths, stalls = stalls, fence = fence, due = due, parked = parked,
+    delay = delay, look = look, expires = expires, claimed = claimed, finished = finished,
+    created = created, seq = seq, remember = remember, uperiod = uperiod,
+    session = string.sub(text, at, at + lsession - 1),
+    blocked = lblocked > 0 and string.sub(text, at + lsession, at + lsession + lblocked - 1) or '',
+    reason = lreason > 0 and string.sub(text, tail_at - lreason, tail_at - 1) or '',
+    lkey = lkey, lukey = lukey, ledges = ledges, lbody = lbody, lpayload = lpayload,
+    tail = string.sub(text, tail_at, result_at - 1),
+    key = lkey > 0 and string.sub(text, tail_at, tail_at + lkey - 1) or '',
+    result = lresult >= 0 and string.sub(text, result_at, history_at - 1),
+    history = string.sub(text, history_at),
+  }
+end
+
+-- Returns the bytes of a row; without its past (result and history) if `bare`.
+local function pack(row, bare)
+  local flags = (row.cancel and CANCEL or 0) + (row.first and FIRST or 0) + (row.noted and NOTED or 0)
+  local result = not bare and row.result
+  return struct.pack(HEAD, VERSION, row.state, flags, row.prio, row.umask, row.rows, row.attempt,
+    row.fence, row.due, row.claimed, row.finished, row.deaths, row.stalls, row.parked, row.delay,
+    row.look, row.expires, row.created, row.seq, row.remember, row.uperiod, #row.session,
+    #row.blocked, #row.reason, row.lkey, row.lukey, row.ledges, row.lbody, row.lpayload,
+    result and #result or -1)
+    .. row.session .. row.blocked .. row.reason .. row.tail .. (result or '')
+    .. (bare and '' or row.history)
+end
+
+-- Returns the bytes of a row without payload and past.
+local function slim(row)
+  local tail, length = row.tail, row.lpayload
+  row.tail, row.lpayload = string.sub(tail, 1, #tail - length), 0
+  local packed = pack(row, true)
+  row.tail, row.lpayload = tail, length
+  return packed
+end
+
+local function unique_key(row)
+  return string.sub(row.tail, row.lkey + 1, row.lkey + row.lukey)
+end
+
+-- Returns the parents that a row still waits for: queue, id, queue, id ...
+local function edges(row)
+  if row.ledges == 0 then
+    return {}
+  end
+  local at = row.lkey + row.lukey + 1
+  return strings(string.sub(row.tail, at, at + row.ledges - 1))
+end
+
+local function set_edges(row, text)
+  local at = row.lkey + row.lukey
+  row.tail = string.sub(row.tail, 1, at) .. text .. string.sub(row.tail, at + row.ledges + 1)
+  row.ledges = #text
+end
+
+-- Reads many records of a queue at once; `row_of` finds them then.
+local function prefetch(queue, ids)
+  if #ids == 0 then
+    return
+  end
+  local found = fetch(names(queue).records, ids)
+  local of_queue = raw[queue]
+  if not of_queue then
+    of_queue = {}
+    raw[queue] = of_queue
+  end
+  for i = 1, #ids do
+    of_queue[ids[i]] = found[i]
+  end
+end
+
+-- Returns the row of a job, false if it is not stored.
+local function row_of(queue, id)
+  local of_queue = rows[queue]
+  if not of_queue then
+    of_queue = {}
+    rows[queue] = of_queue
+  end
+  local row = of_queue[id]
+  if row == nil then
+    local text = raw[queue] and raw[queue][id]
+    if text == nil then
+      text = call('HGET', names(queue).records, id)
+    end
+    row = text and parse(queue, id, text)
+    of_queue[id] = row
+  end
+  return row
+end
+
+-- Returns the bytes of a record that no row was made of yet; the script may work on them directly.
+local function text_of(queue, id)
+  return not (rows[queue] and rows[queue][id]) and raw[queue] and raw[queue][id]
+end
+
+local function set_text(queue, id, text)
+  raw[queue][id] = text
+  if rows[queue] then
+    rows[queue][id] = nil -- it may say that there is none
+  end
+  append('HSET', names(queue).records, id, text)
+end
+
+-- Writes a row at the next flush.
+local function keep(row)
+  dirty[row] = true
+  rows[row.queue] = rows[row.queue] or {}
+  rows[row.queue][row.id] = row
+end
+
+local function flush_rows()
+  for row in pairs(dirty) do
+    set_field(names(row.queue).records, row.id, pack(row))
+  end
+  dirty = {}
+end
+
+local function flush()
+  flush_plain()
+  flush_rows()
+  flush_sets()
+  flush_fields()
+  flush_running()
+  flush_log()
+end
+
+local function is_final(row)
+  return row.state > RUNNING
+end

@@ -1,0 +1,136 @@
+"""How stored records are read: as much of them as each operation promises, and no more.
+
+The layout is that of `records.lua`. Bytes that are no record are shown as a waiting job with a fault.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from struct import Struct
+from typing import Any, Final
+
+from treadle.domain.codec import Codec, decode_history
+from treadle.domain.job import Fault, FaultCode, Head, Job, Priority, Record, Ref
+from treadle.domain.limits import RAW_BYTES
+from treadle.domain.state import State
+from treadle_redis.wire import take_apart
+
+_HEAD: Final = Struct("<6BI4q2I8q5H3Ii")
+_VERSION: Final = 1
+_CANCEL: Final = 1
+_STATES: Final[tuple[State, ...]] = tuple(sorted(State))
+_PRIORITIES: Final[tuple[Priority, ...]] = tuple(sorted(Priority))
+
+
+class Show(Enum):
+    """How much of a record is shown."""
+
+    RUNNING = "running"
+    """Job and head: what a worker needs."""
+    LISTED = "listed"
+    """The same without payload."""
+    UNDECIDED = "undecided"
+    """Without payload, with edges: what is needed to decide."""
+    COMPLETE = "complete"
+
+
+class Reader:
+    """Reads the records of one broker."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def standing(self, reply: list[Any]) -> Record | None:
+        """Read what is known of a job: its record, what is remembered of it, or nothing."""
+        if not reply:
+            return None
+        if len(reply) == 3:
+            return self.record(reply[0], reply[1], reply[2], Show.COMPLETE)
+        queue, job_id, _, state, fence, until = reply
+        return Record(
+            job=Job(id=job_id.decode(), type="", queue=queue.decode()),
+            head=Head(state=_STATES[int(state)], fence=fence, due=until),
+            created=0,
+            forgotten=True,
+        )
+
+    def record(self, queue: bytes, job_id: bytes, data: bytes, show: Show) -> Record:
+        """Read one record."""
+        if len(data) < _HEAD.size or data[0] != _VERSION:
+            return _no_record(queue, job_id, data)
+        fields: tuple[int, ...] = _HEAD.unpack_from(data)
+        _, state, flags, priority, _, _, attempt, fence, due, claimed, finished = fields[:11]
+        deaths, stalls, parked, delay, look, expires, created = fields[11:18]
+        session, blocked, reason, key, unique, edges, body, payload, result = fields[21:]
+        session_at = _HEAD.size
+        blocked_at = session_at + session
+        reason_at = blocked_at + blocked
+        edges_at = reason_at + reason + key + unique
+        body_at = edges_at + edges
+        payload_at = body_at + body
+        if payload_at + payload > len(data) or state >= len(_STATES) or priority >= 4:
+            return _no_record(queue, job_id, data)
+        job, fault = self._codec.job(
+            queue=queue.decode(),
+            id=job_id.decode(),
+            priority=_PRIORITIES[priority],
+            body=data[body_at:payload_at],
+            payload=data[payload_at : payload_at + payload],
+        )
+        head = Head(
+            state=_STATES[state],
+            fence=fence,
+            due=due,
+            attempt=attempt,
+            deaths=deaths,
+            stalls=stalls,
+            parked=parked,
+            delay_ms=delay,
+            look_ms=look,
+            expires=expires,
+            cancel=bool(flags & _CANCEL),
+            reason=_text(data, reason_at, reason),
+            claimed=claimed,
+            finished=finished,
+            session=_text(data, session_at, session),
+            blocked_on=_text(data, blocked_at, blocked),
+        )
+        if show is Show.RUNNING or show is Show.LISTED:
+            return Record(job=job, head=head, created=created, fault=fault)
+        parents = _refs(data[edges_at:body_at])
+        if show is Show.UNDECIDED:
+            return Record(job=job, head=head, created=created, edges=parents, fault=fault)
+        result_at = payload_at + payload
+        history_at = result_at + max(result, 0)
+        return Record(
+            job=job,
+            head=head,
+            created=created,
+            result=data[result_at:history_at] if result >= 0 else None,
+            history=tuple(map(decode_history, data[history_at:].splitlines())),
+            edges=parents,
+            fault=fault,
+        )
+
+
+def _text(data: bytes, at: int, length: int) -> str:
+    return data[at : at + length].decode("utf-8", "surrogatepass") if length else ""
+
+
+def _refs(data: bytes) -> tuple[Ref, ...]:
+    texts = [text.decode() for text in take_apart(data)]
+    return tuple(Ref(queue, name) for queue, name in zip(texts[::2], texts[1::2], strict=True))
+
+
+def _no_record(queue: bytes, job_id: bytes, data: bytes) -> Record:
+    fault = Fault(
+        code=FaultCode.UNDECODABLE,
+        detail="these bytes are no record of this broker",
+        raw=data[:RAW_BYTES],
+    )
+    return Record(
+        job=Job(id=job_id.decode(errors="replace"), type="", queue=queue.decode()),
+        head=Head(state=State.WAITING, fence=0, due=0),
+        created=0,
+        fault=fault,
+    )

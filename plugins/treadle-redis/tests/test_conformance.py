@@ -1,0 +1,67 @@
+"""The broker keeps every promise of the protocol."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from treadle.broker.base import Broker
+from treadle.conformance import BrokerConformance, Subject, leaks, run_cases
+from treadle.conformance.report import Result
+
+BACKENDS = ("asyncio",)
+Ask = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def subject(server: Any) -> Subject:
+    """Return the broker to be proven: time is the server's."""
+    return Subject(server.url, backends=BACKENDS, movable=False)
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(240)
+async def test_all_cases_of_the_kit_pass(subject: Subject) -> None:
+    rows = await run_cases(subject, "push")
+
+    failed = [
+        f"{row.case} {row.title}: {row.detail}" for row in rows if row.result != Result.PASSED
+    ]
+    assert len(rows) > 300
+    assert failed == []
+
+
+@pytest.mark.anyio
+async def test_nothing_stays_behind_after_the_last_retention(subject: Subject, ask: Ask) -> None:
+    async def size(broker: Broker) -> int:
+        keys: list[bytes] = await ask("KEYS", f"{{{broker.url.namespace}*")
+        return len(keys)
+
+    report = await leaks.run(subject, size=size)
+
+    assert report.passed, str(report)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(600)
+class TestRedis(BrokerConformance):
+    backends = BACKENDS
+
+    @pytest.fixture
+    def subject(self, server: Any) -> Subject:
+        return Subject(server.url, backends=BACKENDS, movable=False)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3_600)
+def test_the_whole_kit_passes_with_a_thousand_programs(server: Any) -> None:
+    command = [sys.executable, "-m", "treadle", "verify", server.url, "--examples", "1000"]
+    done = subprocess.run(
+        [*command, "--backend", "asyncio"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-1_000:]
