@@ -27,6 +27,7 @@ SCHEMES: Final[Mapping[str, str]] = MappingProxyType(
         "rediss": "treadle-redis",
         "valkey": "treadle-redis",
         "nats": "treadle-nats",
+        "tls": "treadle-nats",
         "postgres": "treadle-postgres",
         "postgresql": "treadle-postgres",
     }

@@ -1,0 +1,145 @@
+"""Where a NATS broker lives: what its URL means in servers, streams and subjects."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from treadle.broker.url import BrokerUrl
+from treadle.errors import ConfigurationError
+
+_OPTIONS: Final = (
+    *("ca", "cert", "key", "creds", "domain", "servers", "timeout_ms"),
+    *("replicas", "storage", "max_bytes", "log_bytes", "sync", "time"),
+)
+_PORT: Final = 4222
+_MOST_BYTES: Final = 2**50
+_LOCAL: Final = re.compile(r"//(127\.[\d.]+|localhost|\[::1\]):")
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """One namespace on one server or cluster."""
+
+    shown: str
+    """The URL as it may be printed."""
+    namespace: str
+    servers: tuple[str, ...]
+    username: str = ""
+    password: str = ""
+    token: str = ""
+    creds: str = ""
+    tls: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    api: str = "$JS.API"
+    """What the subjects of JetStream's own requests begin with."""
+    timeout_ms: int = 5_000
+    """How long a call waits for the server; less than the server remembers what is sent again."""
+    replicas: int = 1
+    storage: str = "file"
+    max_bytes: int = -1
+    log_bytes: int = 16 * 1024 * 1024
+    """How long the log may grow, beside what it takes to tell how things stand, before it is cut."""
+    synced: bool = False
+    """The user says that the server syncs each write (`sync_interval: always`)."""
+    client_time: bool = False
+    """Time comes from the clocks of clients: for tests that move time."""
+
+    @property
+    def stream(self) -> str:
+        """Return the name of the stream that holds the log."""
+        return f"TREADLE_LOG_{self.namespace}"
+
+    @property
+    def shelf(self) -> str:
+        """Return the name of the stream that holds the snapshots of the log."""
+        return f"TREADLE_SNAP_{self.namespace}"
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether nobody else can hear what is sent."""
+        return all(_LOCAL.search(server) for server in self.servers)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return how the server is verified; None if the connection is in the clear.
+
+        Raises:
+            ConfigurationError: if a file that the URL names cannot be used.
+        """
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca or None)
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key or None)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"{self.shown}: cannot use its certificates: {error}"
+            ) from error
+        return context
+
+
+def locate(url: BrokerUrl) -> Address:
+    """Read a `nats://` or `tls://` URL.
+
+    Raises:
+        ConfigurationError: if an option cannot be read.
+    """
+    url.refuse_unknown(_OPTIONS)
+    if url.path:
+        raise ConfigurationError(f"{url}: a NATS URL has no path; use ?namespace=... to keep apart")
+    domain = url.option("domain", "")
+    tls = url.scheme == "tls" or "ca" in url.options
+    hosts = [f"{_host(url.host)}:{url.port or _PORT}", *_listed(url.option("servers", ""))]
+    has_both = bool(url.password)
+    return Address(
+        shown=str(url),
+        namespace=url.namespace,
+        servers=tuple(f"{'tls' if tls else 'nats'}://{host}" for host in hosts),
+        username=url.username if has_both else "",
+        password=url.password,
+        token="" if has_both else url.username,
+        creds=_file(url, "creds"),
+        tls=tls,
+        ca=_file(url, "ca"),
+        cert=_file(url, "cert"),
+        key=_file(url, "key"),
+        api=f"$JS.{domain}.API" if domain else "$JS.API",
+        timeout_ms=_number(url, "timeout_ms", 5_000, 100, 60_000),
+        replicas=_number(url, "replicas", 1, 1, 5),
+        storage=url.option("storage", "file", ("file", "memory")),
+        max_bytes=_number(url, "max_bytes", -1, 1_048_576),
+        log_bytes=_number(url, "log_bytes", 16 * 1024 * 1024, 65_536),
+        synced=url.option("sync", "default", ("default", "always")) == "always",
+        client_time=url.option("time", "server", ("server", "client")) == "client",
+    )
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host or "127.0.0.1"
+
+
+def _listed(text: str) -> list[str]:
+    hosts = [host.strip() for host in text.split(",") if host.strip()]
+    return [host if ":" in host else f"{host}:{_PORT}" for host in hosts]
+
+
+def _file(url: BrokerUrl, name: str) -> str:
+    path = url.option(name, "")
+    if path and not Path(path).is_file():
+        raise ConfigurationError(f"{url}: option {name}: there is no file {path!r}")
+    return path
+
+
+def _number(url: BrokerUrl, name: str, default: int, least: int, most: int = _MOST_BYTES) -> int:
+    text = url.options.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
+        raise ConfigurationError(f"{url}: option {name}={text!r}: a number from {least} to {most}")
+    return int(text)

@@ -1,0 +1,268 @@
+"""The log as this process reads it: message by message into the tables, none left out.
+
+Copies of new messages come by themselves. One that does not follow on the last shows that some were
+missed: those are asked for. Whoever needs the tables as they are at this moment asks the server how far
+the log goes, and waits until it was read so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from heapq import heappop, heappush
+from typing import Final
+
+from treadle.broker.sqlite.transaction import Effects
+from treadle.errors import BrokerError, BrokerUnavailable, Uncertain
+from treadle_nats.commands import Command, Enqueue
+from treadle_nats.feed import Entry, Feed
+from treadle_nats.link import Link
+from treadle_nats.replica import Failed, Replica
+from treadle_nats.streams import Standing, inspect, stored_at
+from treadle_nats.wire import Frame, Garbage, unframe
+
+_log = logging.getLogger("treadle.nats")
+_HURRY_S: Final = 0.1
+"""A message that is not heard for so long is asked for."""
+_RESERVE: Final = 0.9
+_MARGIN: Final = 1_000
+_AHEAD: Final = 10_000
+"""So many messages are kept that came too early."""
+
+Run = Callable[[list[object], Effects], None]
+Own = Callable[[str, int], tuple[list[Command], int | None, Run] | None]
+"""Gives the commands of a frame of one's own, so that nobody need read them, and takes the answers."""
+
+
+class Cut(BrokerUnavailable):
+    """What was to be read is no longer there: begin again with a snapshot."""
+
+
+class Erased(BrokerUnavailable):
+    """This life of the namespace is over."""
+
+
+class Log:
+    """The log of one life, and the tables that it makes."""
+
+    def __init__(self, link: Link, standing: Standing, replica: Replica, applied: int) -> None:
+        self.life = standing.life
+        self.applied: int = applied
+        """The number of the last message that is in the tables."""
+        self.replica = replica
+        self.size = standing.size
+        """About how many bytes the stream has."""
+        self.since = applied
+        """The last message that is in a snapshot."""
+        self.snapshot = 0
+        """How many bytes the last snapshot has."""
+        self.max_bytes = standing.max_bytes
+        self.tail = 0
+        """How many bytes were read since the last snapshot."""
+        self.own: Own = lambda _writer, _frame: None
+        self.on_effects: Callable[[Effects], object] = lambda _effects: None
+        self.is_suspect = False
+        """The server may have lost messages that were heard: it was restarted, perhaps after a power cut."""
+        self._last_at = 0
+        self.broken: BrokerError | None = None
+        """Why nothing can be read any more."""
+        self._link = link
+        self._client_time = standing.client_time
+        self._feed = Feed(link, link.address.stream)
+        self._early: dict[int, Entry] = {}
+        self._awaited: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._count = 0
+        self._refilling = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._clock = (standing.now, self._loop.time())
+
+    async def begin(self, last: int) -> None:
+        """Read what there is, and follow what comes."""
+        await self._feed.follow(self.life.live, self._heard)
+        await self.reach(last)
+
+    async def end(self) -> None:
+        """Read no more."""
+        if self.broken is None:
+            self.broken = BrokerUnavailable("the broker was disconnected")
+        self._release()
+        await self._feed.stop()
+        self.replica.close()
+
+    def now(self) -> int:
+        """Return the time of the server, as it should be by now."""
+        at, then = self._clock
+        return at + int((self._loop.time() - then) * 1_000)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether what is left is for the jobs that are stored already."""
+        return 0 < self.max_bytes * _RESERVE < self.size + self.snapshot
+
+    def margin(self, most: int) -> int:
+        """Return how many messages a quarter of `most` bytes are: for readers that are behind."""
+        usual = self.tail // max(self.applied - self.since, 1)
+        return min(_MARGIN, most // 4 // max(usual, 1))
+
+    async def catch_up(self) -> None:
+        """Read as far as the log goes at this moment."""
+        before = self.applied
+        standing = await inspect(self._link)
+        if standing is None or standing.life != self.life:
+            raise Erased(f"{self._link.address.shown}: the namespace was erased")
+        self._clock = (standing.now, self._loop.time())
+        self.size = standing.size
+        if standing.last < before or (self.is_suspect and await self._was_replaced()):
+            raise Erased(f"{self._link.address.shown}: the log was set back")
+        self.is_suspect = False
+        await self.reach(standing.last)
+
+    async def _was_replaced(self) -> bool:
+        """Tell whether the last message in the tables is another one on the server now."""
+        if not self._last_at:
+            return False
+        at = await stored_at(self._link, self.applied)
+        return at is not None and at != self._last_at
+
+    async def reach(self, seq: int) -> None:
+        """Wait until message `seq` is in the tables; ask for it if it does not come.
+
+        Raises:
+            BrokerError: if that cannot be.
+        """
+        until = self._loop.time() + self._link.address.timeout_ms / 1_000
+        while self.applied < seq:
+            if self.broken is not None:
+                raise type(self.broken)(*self.broken.args)
+            self._count += 1
+            future: asyncio.Future[None] = self._loop.create_future()
+            heappush(self._awaited, (seq, self._count, future))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HURRY_S):
+                    await future
+            if self.applied < seq:
+                before = self.applied
+                await self.refill()
+                if self.applied > before:
+                    until = self._loop.time() + self._link.address.timeout_ms / 1_000
+                elif self._loop.time() > until:
+                    raise BrokerUnavailable(f"{self._link.address.shown}: the log cannot be read")
+
+    async def refill(self) -> None:
+        """Ask for what comes after the last message in the tables."""
+        async with self._refilling:
+            async for entry in self._feed.read(self.applied + 1, self.life.log):
+                if self.broken is not None:
+                    return
+                if entry.seq > self.applied + 1:
+                    raise Cut(f"{self._link.address.shown}: the log was cut before it was read")
+                self._take(entry)
+                await asyncio.sleep(0)
+
+    def _heard(self, entry: Entry) -> None:
+        if self.broken is not None or entry.seq <= self.applied:
+            return
+        if entry.seq > self.applied + 1:
+            if len(self._early) < _AHEAD:
+                self._early[entry.seq] = entry
+            return
+        self._take(entry)
+        while self._early and (found := self._early.pop(self.applied + 1, None)) is not None:
+            self._take(found)
+        if self._early and min(self._early) <= self.applied:
+            self._early = {seq: kept for seq, kept in self._early.items() if seq > self.applied}
+
+    def _take(self, entry: Entry) -> None:
+        """Put a message into the tables, if it is the next."""
+        if entry.seq != self.applied + 1 or self.broken is not None:
+            return
+        try:
+            self._run(entry)
+        except Exception as error:  # noqa: BLE001 - a reader that is stuck must say so
+            _log.exception("log_unreadable", extra={"seq": entry.seq, "detail": str(error)})
+            self.broken = error if isinstance(error, BrokerError) else _unexpected(entry, error)
+            self._release()
+            return
+        self.applied, self._last_at = entry.seq, entry.at
+        self.tail += len(entry.data)
+        self.size += len(entry.data)
+        if entry.at > self.now():
+            self._clock = (entry.at, self._loop.time())
+        while self._awaited and self._awaited[0][0] <= self.applied:
+            future = heappop(self._awaited)[2]
+            if not future.done():
+                future.set_result(None)
+
+    def _run(self, entry: Entry) -> None:
+        name = _parts(entry.id)
+        if name is None:
+            self._keep(entry, "no name")
+            return
+        writer, frame, part, of = name
+        data: bytes | None = entry.data
+        if of > 1:
+            self.replica.now = entry.at
+            data = self.replica.add_part(writer, frame, part, of, entry.data)
+        if data is None:
+            return
+        own = self.own(writer, frame)
+        if own is not None:
+            commands, now, answered = own
+        else:
+            try:
+                read = unframe(data)
+            except Garbage as error:
+                self._keep(entry, str(error))
+                return
+            commands, now, answered = _of(read)
+        now = entry.at if now is None or not self._client_time else now
+        try:
+            answers, effects = self.replica.run(commands, now)
+        except Exception as error:
+            answered([_unknown(command, error) for command in commands], Effects())
+            raise
+        answered(answers, effects)
+        self.on_effects(effects)
+
+    def _keep(self, entry: Entry, detail: str) -> None:
+        """Keep a message that is none of ours where it can be seen."""
+        _log.warning("foreign_message", extra={"seq": entry.seq, "detail": detail})
+        self.on_effects(self.replica.keep_foreign(entry.seq, entry.data, entry.at))
+
+    def _release(self) -> None:
+        """Let nobody wait for what does not come."""
+        for _, _, future in self._awaited:
+            if not future.done():
+                future.set_result(None)
+        self._awaited.clear()
+
+
+def message_id(writer: str, frame: int, part: int, of: int) -> str:
+    """Name a message so that the server knows it again, and readers know what it is part of."""
+    return f"{writer}.{frame}.{part}.{of}"
+
+
+def _unknown(command: Command, error: Exception) -> Failed:
+    """Answer a command that stands in the log, but could not be run here."""
+    if isinstance(command, Enqueue):
+        return Failed(Uncertain(str(error), ids=[job.id for job in command.jobs]))
+    return Failed(BrokerUnavailable(str(error)))
+
+
+def _unexpected(entry: Entry, error: Exception) -> BrokerUnavailable:
+    return BrokerUnavailable(f"message {entry.seq} of the log cannot be run: {error!r}")
+
+
+def _of(frame: Frame) -> tuple[list[Command], int | None, Run]:
+    return list(frame.commands), frame.now, lambda _answers, _effects: None
+
+
+def _parts(name: str) -> tuple[str, int, int, int] | None:
+    writer, _, rest = name.partition(".")
+    numbers = rest.split(".")
+    if len(numbers) != 3 or not all(n.isascii() and n.isdecimal() and len(n) < 16 for n in numbers):
+        return None
+    frame, part, of = map(int, numbers)
+    return writer, frame, part, of

@@ -1,0 +1,125 @@
+"""Three servers: the one that leads is killed under load. And a connection that is encrypted."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from treadle_nats import NatsBroker
+from treadle_nats.address import locate
+from treadle_nats.link import Link
+
+from treadle.broker.url import parse
+from treadle.broker.values import Applied, Duplicate
+from treadle.conformance.hand import Hand, make_job, stored
+from treadle.domain.job import Ref
+from treadle.domain.outcome import Succeeded
+from treadle.errors import BrokerError, BrokerUnavailable
+from treadle.runtime.clock import SystemClock
+
+pytestmark = pytest.mark.anyio
+
+Make = Callable[..., Any]
+
+
+def _broker(url: str) -> NatsBroker:
+    return NatsBroker(parse(url), SystemClock())
+
+
+async def _leader(url: str) -> str:
+    """Return the name of the server that leads the log."""
+    link = Link(locate(parse(url)), lambda: None)
+    await link.connect()
+    answer = await link.api(f"STREAM.INFO.{link.address.stream}")
+    await link.close()
+    name: str = answer["cluster"]["leader"]
+    return name
+
+
+async def _connected(url: str) -> NatsBroker:
+    """Connect as soon as the cluster can make a stream."""
+    broker = _broker(url)
+    with anyio.fail_after(40):
+        while True:
+            try:
+                await broker.connect()
+            except BrokerError:
+                await anyio.sleep(0.1)
+            else:
+                return broker
+
+
+async def _insist(broker: NatsBroker, id: str) -> None:
+    """Enqueue until the answer is certain."""
+    with anyio.fail_after(40):
+        while True:
+            try:
+                (answer,) = (await broker.enqueue([make_job(id)])).results
+            except BrokerError:
+                await anyio.sleep(0.05)
+            else:
+                assert isinstance(answer, Applied | Duplicate), answer
+                return
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(120)
+@pytest.mark.promise(1)
+@pytest.mark.promise(9)
+async def test_a_leader_that_is_killed_takes_no_job_with_it(make_cluster: Make) -> None:
+    servers = make_cluster(3)
+    others = ",".join(f"127.0.0.1:{server.port}" for server in servers[1:])
+    url = f"{servers[0].url}?servers={others}&replicas=3&timeout_ms=2000&log_bytes=65536"
+    broker = await _connected(url)
+    ids = [f"job-{n}" for n in range(200)]
+    longest = 0.0
+    leader = await _leader(url)
+
+    for n, job_id in enumerate(ids):
+        if n == 100:
+            next(one for one in servers if one.name == leader).stop(signal.SIGKILL)
+        started = time.monotonic()
+        await _insist(broker, job_id)
+        longest = max(longest, time.monotonic() - started)
+    hand = await Hand.open(broker)
+    claimed = await hand.claim(1_000)
+    for record in claimed:
+        await hand.end(record, Succeeded())
+    found = await broker.get([Ref("default", job_id) for job_id in ids])
+    await broker.disconnect()
+
+    print(f"longest enqueue while the leader was replaced: {longest:.1f} s")
+    assert sorted(record.job.id for record in claimed) == sorted(ids)
+    assert [record.head.state.name for record in found if record is not None] == ["SUCCEEDED"] * 200
+
+
+async def test_an_encrypted_connection_is_verified(make_server: Make, tmp_path: Path) -> None:
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    own = authority.issue_cert("127.0.0.1", "localhost")
+    own.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    server = make_server(
+        tls={"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
+    )
+    url = f"tls://localhost:{server.port}"
+
+    async with _broker(f"{url}?ca={tmp_path}/ca.pem") as broker:
+        await stored(broker, make_job("safe"))
+        (found,) = await broker.get([Ref("default", "safe")])
+    stranger = _broker(url)
+    with pytest.raises(BrokerUnavailable, match="certificate"):
+        await stranger.connect()
+    await stranger.disconnect()
+    plain = _broker(f"nats://127.0.0.1:{server.port}?timeout_ms=1000")
+    with pytest.raises(BrokerUnavailable, match="cannot connect"):
+        await plain.connect()
+    await plain.disconnect()
+
+    assert found is not None

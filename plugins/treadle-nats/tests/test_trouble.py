@@ -1,0 +1,277 @@
+"""What goes wrong with a server, each as a sentence of ours: nothing of the driver's own gets out."""
+
+# A test may look at what it proves.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from treadle_nats import NatsBroker
+
+from treadle.broker.url import parse
+from treadle.broker.values import Durability
+from treadle.conformance.hand import Hand, make_job, stored
+from treadle.domain.job import Policy, Ref
+from treadle.domain.outcome import Succeeded
+from treadle.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, Uncertain
+from treadle.runtime.clock import SystemClock
+
+pytestmark = pytest.mark.anyio
+
+Make = Callable[..., Any]
+USERS: dict[str, Any] = {
+    "users": [
+        {"user": "ada", "password": "s3cret"},
+        {
+            "user": "reader",
+            "password": "s3cret",
+            "permissions": {"publish": ["$JS.API.STREAM.INFO.>"], "subscribe": [">"]},
+        },
+        {
+            "user": "mute",
+            "password": "s3cret",
+            "permissions": {"publish": {"deny": ["treadle.>"]}, "subscribe": [">"]},
+        },
+    ]
+}
+
+
+def _broker(url: str) -> NatsBroker:
+    return NatsBroker(parse(url), SystemClock())
+
+
+def _as(server: Any, user: str, password: str = USERS["users"][0]["password"]) -> str:
+    return f"nats://{user}:{password}@127.0.0.1:{server.port}?timeout_ms=1000"
+
+
+async def test_no_server_is_said_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        broker = _broker(f"nats://127.0.0.1:{taken.getsockname()[1]}")
+
+        started = time.monotonic()
+        with pytest.raises(BrokerUnavailable, match="cannot connect to nats://127"):
+            await broker.connect()
+
+        assert time.monotonic() - started < 3
+        await broker.disconnect()
+
+
+async def test_a_server_that_says_nothing_is_given_up() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        broker = _broker(f"nats://127.0.0.1:{silent.getsockname()[1]}?timeout_ms=500")
+
+        with pytest.raises(BrokerUnavailable, match="cannot connect"):
+            await broker.connect()
+        await broker.disconnect()
+
+
+async def test_a_wrong_password_is_said_without_showing_it(make_server: Make) -> None:
+    server = make_server(authorization=USERS)
+    broker = _broker(_as(server, "ada", "guessed"))
+
+    with pytest.raises(BrokerUnavailable, match=r"user(,| and) password") as caught:
+        await broker.connect()
+
+    assert "guessed" not in str(caught.value)
+    await broker.disconnect()
+
+
+async def test_a_user_who_may_not_create_streams_is_told_so(make_server: Make) -> None:
+    server = make_server(authorization=USERS)
+    broker = _broker(_as(server, "reader"))
+
+    with pytest.raises(BrokerUnavailable, match=r"[Pp]ermissions [Vv]iolation"):
+        await broker.connect()
+    await broker.disconnect()
+
+
+async def test_a_user_who_may_not_write_reads_and_is_told_so(make_server: Make) -> None:
+    server = make_server(authorization=USERS)
+    async with _broker(_as(server, "ada")) as broker:
+        await stored(broker, make_job("there"))
+
+    async with _broker(_as(server, "mute")) as broker:
+        (found,) = await broker.get([Ref("default", "there")])
+        with pytest.raises((Uncertain, BrokerUnavailable), match=r"[Pp]ermissions [Vv]iolation"):
+            await broker.enqueue([make_job()])
+
+    assert found is not None
+
+
+async def test_a_server_without_jetstream_is_refused(make_server: Make) -> None:
+    broker = _broker(make_server(jetstream=False).url)
+
+    with pytest.raises(BrokerUnavailable, match="JetStream"):
+        await broker.connect()
+    await broker.disconnect()
+
+
+async def test_a_server_that_is_too_old_is_refused() -> None:
+    with socket.socket() as old:
+        old.bind(("127.0.0.1", 0))
+        old.listen()
+        port: int = old.getsockname()[1]
+        threading.Thread(target=_speak_as_old, args=(old,), daemon=True).start()
+        broker = _broker(f"nats://127.0.0.1:{port}")
+
+        with pytest.raises(BrokerRefused, match=r"2\.10\.22 is too old, 2\.14\.5 is needed"):
+            await broker.connect()
+        await broker.disconnect()
+
+
+def _speak_as_old(listening: socket.socket) -> None:
+    """Say what a server of long ago says to who connects."""
+    talk, _ = listening.accept()
+    with talk:
+        talk.sendall(
+            b'INFO {"server_id":"X","version":"2.10.22","proto":1,"headers":true,'
+            b'"max_payload":1048576,"jetstream":true}\r\n'
+        )
+        while heard := talk.recv(4_096):
+            if b"PING" in heard:
+                talk.sendall(b"PONG\r\n")
+
+
+async def test_a_user_with_no_more_than_the_documented_permissions_can_do_everything(
+    make_server: Make,
+) -> None:
+    streams = ("TREADLE_LOG_orders", "TREADLE_SNAP_orders")
+    asked = ("STREAM.*", "STREAM.MSG.GET", "DIRECT.GET")
+    publish = [f"$JS.API.{what}.{name}" for what in asked for name in streams]
+    permissions = {
+        "publish": [*publish, "treadle.orders.>"],
+        "subscribe": ["treadle-live.orders.>", "_INBOX.>"],
+    }
+    user = {"user": "orders", "password": "s3cret", "permissions": permissions}
+    server = make_server(authorization={"users": [user]})
+
+    broker = _broker(f"{_as(server, 'orders')}&namespace=orders&log_bytes=65536")
+    hand = await Hand.open(broker)
+    for number in range(20):
+        await hand.run(_big(number))
+    engine = broker._asker.engine()
+    with anyio.fail_after(20):
+        while not engine.log or not engine.log.snapshot:
+            await anyio.sleep(0.05)
+            await hand.run(make_job())
+    await broker.erase()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nats://127.0.0.1/path", "no path"),
+        ("nats://127.0.0.1?durability=high", "unknown option"),
+        ("nats://127.0.0.1?replicas=none", "replicas"),
+        ("nats://127.0.0.1?storage=paper", "storage"),
+        ("tls://127.0.0.1?ca=/nowhere/ca.pem", "no file"),
+    ],
+)
+def test_an_url_that_means_nothing_is_refused(url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        _broker(url)
+
+
+@pytest.mark.promise(3)
+async def test_a_reply_that_does_not_come_is_uncertain(make_server: Make) -> None:
+    server = make_server()
+    async with _broker(f"{server.url}?timeout_ms=1000") as broker:
+        await stored(broker, make_job())
+        server.pause()
+
+        started = time.monotonic()
+        with pytest.raises(Uncertain) as caught:
+            await broker.enqueue([make_job("perhaps")])
+        took = time.monotonic() - started
+        server.resume()
+
+        (again,) = (await broker.enqueue([make_job("perhaps")])).results
+        (queue,) = (await broker.stats()).queues
+
+    assert caught.value.ids == ("perhaps",)
+    assert took < 3
+    assert queue.waiting == 2
+    assert again is not None
+
+
+@pytest.mark.promise(9)
+async def test_a_server_that_was_killed_is_found_again_with_all_it_took(make_server: Make) -> None:
+    server = make_server()
+    async with _broker(f"{server.url}?timeout_ms=1000") as broker:
+        hand = await Hand.open(broker)
+        await stored(broker, *(make_job(f"j{n}") for n in range(50)))
+        held = await hand.claim(10)
+        server.stop(signal.SIGKILL)
+
+        with pytest.raises((BrokerUnavailable, Uncertain)):
+            await broker.enqueue([make_job()])
+        server.start()
+        await _until_it_answers(broker)
+
+        await hand.end(held[0], Succeeded())
+        left = await hand.claim(100)
+        (queue,) = (await broker.stats()).queues
+
+    assert len(left) == 40
+    assert (queue.running, queue.succeeded, queue.waiting) == (49, 1, 0)
+
+
+@pytest.mark.promise(9)
+async def test_a_claim_that_waits_outlives_a_restart_of_the_server(make_server: Make) -> None:
+    server = make_server()
+    claimed: list[str] = []
+    async with (
+        _broker(f"{server.url}?timeout_ms=1000") as broker,
+        anyio.create_task_group() as group,
+    ):
+        hand = await Hand.open(broker)
+
+        async def wait() -> None:
+            claimed.extend(record.job.id for record in await hand.claim(1, wait_ms=20_000))
+
+        group.start_soon(wait)
+        server.stop(signal.SIGKILL)
+        server.start()
+        await _until_it_answers(broker)
+        await stored(broker, make_job("at-last"))
+
+    assert claimed == ["at-last"]
+
+
+async def _until_it_answers(broker: NatsBroker) -> None:
+    with anyio.fail_after(10):
+        while True:
+            try:
+                await broker.stats()
+            except BrokerUnavailable:
+                await anyio.sleep(0.02)
+            else:
+                return
+
+
+def _big(number: int) -> Any:
+    payload = b'{"x":"' + b"x" * 20_000 + b'"}'
+    policy = Policy(retention_ms=0, remember_ms=0)
+    return make_job(f"big-{number}", payload=payload, policy=policy)
+
+
+@pytest.mark.promise(2)
+async def test_the_level_of_durability_is_that_of_the_stream(server: Any, namespace: str) -> None:
+    levels: list[Durability] = []
+    for n, options in enumerate(("", "&sync=always", "&storage=memory")):
+        broker = _broker(f"{server.url}?namespace={namespace}-{n}{options}")
+        levels.append((await broker.describe()).durability)
+        await broker.erase()
+
+    assert levels == [Durability.PROCESS, Durability.POWER_LOSS, Durability.NONE]
