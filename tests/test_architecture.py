@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 CALM = re.compile(
     "__future__|abc|bisect|collections|dataclasses|datetime|decimal|difflib|enum|fractions"
     "|functools|hashlib|heapq|itertools|math|operator|re|string|types|typing|zoneinfo"
-    "|msgspec|treadle"
+    "|msgspec|cronsim|treadle"
 )
 
 CLOCK = re.compile(r"time\.time(_ns)?|datetime\.(datetime\.(now|utcnow|today)|date\.today)")

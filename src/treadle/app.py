@@ -13,6 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+from msgspec import structs
 
 from treadle.broker.base import Broker, Clock, Durability
 from treadle.broker.url import BrokerUrl, parse
@@ -27,7 +28,8 @@ from treadle.runtime.handle import Job
 from treadle.runtime.options import WorkerOptions
 from treadle.runtime.portal import PORTAL
 from treadle.runtime.registry import Registry
-from treadle.settings import Settings, load
+from treadle.runtime.schedules import Schedules
+from treadle.settings import Settings, WorkerSettings, load
 
 if TYPE_CHECKING:
     from treadle.runtime.worker import Worker
@@ -159,6 +161,12 @@ class Jobs(Registry):
         """Return the limit of a payload."""
         return self.settings.payload_limit
 
+    @property
+    def schedules(self) -> Schedules:
+        """Return the timetable in the store: list, change, pause and resume schedules at run time."""
+        self.load_plugins()
+        return Schedules(self.client.broker, lambda: self.timetable)
+
     async def get(self, id: str, queue: str = "") -> Job[Any]:
         """Return the handle of a job that was enqueued earlier; without a queue all are asked.
 
@@ -231,16 +239,13 @@ class Jobs(Registry):
 
         self.load_plugins()
         own = self.settings.worker
-        lease_ms = to_ms(own.lease, "worker.lease")
-        options = WorkerOptions(
+        options = structs.replace(
+            worker_options(own),
             selection=Ordered(tuple(own.queues if queues is None else queues)),
             concurrency=own.concurrency if concurrency is None else concurrency,
             name=(own.name if name is None else name) or "",
             app=app,
             grace_ms=to_ms(own.grace if grace is None else grace, "grace"),
-            lease_ms=lease_ms,
-            beat_ms=lease_ms // 3,
-            poll_ms=to_ms(own.poll_interval, "worker.poll_interval"),
             burst=burst,
         )
         return Worker(registry=self, broker_factory=self.broker, options=options, clock=self._clock)
@@ -248,3 +253,18 @@ class Jobs(Registry):
     def _decode(self, type: str, data: bytes) -> Any:
         handler = self.handlers.get(type)
         return plain_json(type, data) if handler is None else handler.decode_result(data)
+
+
+def worker_options(own: WorkerSettings) -> WorkerOptions:
+    """Return what the settings say of workers."""
+    lease_ms = to_ms(own.lease, "worker.lease")
+    return WorkerOptions(
+        selection=Ordered(tuple(own.queues)),
+        concurrency=own.concurrency,
+        name=own.name or "",
+        grace_ms=to_ms(own.grace, "worker.grace"),
+        lease_ms=lease_ms,
+        beat_ms=lease_ms // 3,
+        poll_ms=to_ms(own.poll_interval, "worker.poll_interval"),
+        schedules=True,
+    )

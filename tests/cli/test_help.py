@@ -63,6 +63,7 @@ def test_every_command_takes_a_url_and_tells_its_variables(path: str) -> None:
 
 
 READS = "jobs list,jobs show,dead list,dead show,queues list,workers,plugins,config,doctor,wait"
+READS += ",cron list,cron next,cron explain"
 
 
 @pytest.mark.parametrize("path", READS.split(","))

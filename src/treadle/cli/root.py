@@ -28,11 +28,13 @@ does not fit, 3 the app cannot be loaded, 4 the broker cannot be reached, 5 a pl
 _TABLE = {
     "dev": Entry("treadle.cli.dev:dev", "Run a worker that restarts when the code changes."),
     "worker": Entry("treadle.cli.worker:worker", "Run jobs until told to stop."),
+    "scheduler": Entry("treadle.cli.scheduler:scheduler", "Fire schedules, and run no jobs."),
     "enqueue": Entry("treadle.cli.enqueue:enqueue", "Enqueue one job, or those of a file."),
     "wait": Entry("treadle.cli.wait:wait", "Wait until jobs are final."),
     "jobs": Entry("treadle.cli.jobs:jobs", "List, show, retry, cancel and delete jobs."),
     "dead": Entry("treadle.cli.dead:dead", "List, show, retry and discard dead letters."),
     "queues": Entry("treadle.cli.queues:queues", "List queues; pause and resume them."),
+    "cron": Entry("treadle.cli.cron:cron", "List and explain schedules; run and pause them."),
     "workers": Entry("treadle.cli.workers:workers", "List the workers that are at work."),
     "demo": Entry("treadle.cli.demo.command:demo", "Run 2,000 jobs, kill a worker, lose nothing."),
     "plugins": Entry("treadle.cli.plugins:plugins", "List plugins, loaded or not."),

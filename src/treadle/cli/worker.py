@@ -9,8 +9,9 @@ from pathlib import Path
 from random import Random
 
 import click
+from msgspec import structs
 
-from treadle.app import Jobs
+from treadle.app import Jobs, worker_options
 from treadle.broker.base import Broker, Description
 from treadle.cli.call import Call, command, given
 from treadle.cli.connect import reached, run
@@ -18,6 +19,7 @@ from treadle.cli.discovery import App, load_app
 from treadle.cli.extensions import own_version
 from treadle.cli.failures import FAILED
 from treadle.cli.output import Output
+from treadle.cli.views import store_of
 from treadle.domain.selection import Ordered, Selection, Weighted, names
 from treadle.logs import configure
 from treadle.runtime.clock import SystemClock
@@ -26,9 +28,8 @@ from treadle.runtime.ending import exit_code
 from treadle.runtime.main import run_worker
 from treadle.runtime.middleware import log_attempts
 from treadle.runtime.names import hold_name
-from treadle.runtime.options import WorkerOptions
 from treadle.runtime.report import WorkerReport
-from treadle.runtime.supervisor import Supervisor
+from treadle.runtime.supervisor import Supervisor, take_parent
 from treadle.runtime.worker import Worker
 
 _SETTINGS = (
@@ -70,6 +71,7 @@ def worker(
     APP is module:attribute; without it QRUN_APP, [tool.treadle] app, or the one Jobs object in
     jobs.py, app.py or main.py.
     """
+    parent = take_parent()
     if weights and given(call.ctx, "queues"):
         raise click.UsageError("Give --queues or --weights, not both.")
     if fail and not burst:
@@ -84,7 +86,7 @@ def worker(
     if settings.worker.processes >= 1:
         code = _supervise(found, chosen, weights=weights, burst=burst, fail=fail)
     else:
-        code = _work(found, chosen, burst=burst, fail=fail)
+        code = _work(found, chosen, burst=burst, fail=fail, parent=parent)
     if code:
         call.ctx.exit(code)
 
@@ -130,9 +132,15 @@ async def _greet(output: Output, app: App, chosen: Selection) -> None:
         ("queues", _queues_line(chosen)),
         ("slots", _slots_line(own.concurrency, own.processes)),
         ("handlers", f"{len(jobs.handlers)}: {handlers}"),
+        *_schedules_line(jobs),
     ):
         output.line(f"{name:<9} {value}")
     sys.stdout.flush()
+
+
+def _schedules_line(jobs: Jobs) -> Sequence[tuple[str, str]]:
+    names = ", ".join(sorted(jobs.timetable))
+    return [("schedules", f"{len(jobs.timetable)}: {names}")] if names else []
 
 
 def _slots_line(concurrency: int, processes: int) -> str:
@@ -143,7 +151,7 @@ def _slots_line(concurrency: int, processes: int) -> str:
 
 def _broker_line(jobs: Jobs, described: Description) -> str:
     durability = described.durability.value
-    return f"{jobs.url} ({described.name} {described.version}, durability {durability})"
+    return f"{jobs.url} ({store_of(described)}, durability {durability})"
 
 
 def _queues_line(chosen: Selection) -> str:
@@ -152,45 +160,31 @@ def _queues_line(chosen: Selection) -> str:
     return ", ".join(names(chosen))
 
 
-def _work(app: App, chosen: Selection, *, burst: bool, fail: bool) -> int:
+def _work(app: App, chosen: Selection, *, burst: bool, fail: bool, parent: int) -> int:
     """Run one worker in this process; return its exit code."""
     jobs = app.jobs
     if not any(_is_log(layer) for layer in jobs.middleware):
         jobs.use(log_attempts())
 
-    def make() -> Worker:
-        return Worker(
-            registry=jobs,
-            broker_factory=jobs.broker,
-            options=worker_options(app, chosen, burst=burst),
-        )
-
     def code(report: WorkerReport) -> int:
         return FAILED if fail and report.failed else exit_code(report)
 
-    return code(run_worker(make, code=code))
+    def make() -> Worker:
+        options = structs.replace(
+            worker_options(jobs.settings.worker),
+            selection=chosen,
+            app=app.name,
+            burst=burst,
+            ends_with=code,
+            parent=parent,
+        )
+        return Worker(registry=jobs, broker_factory=jobs.broker, options=options)
+
+    return code(run_worker(make))
 
 
 def _is_log(layer: object) -> bool:
     return getattr(layer, "__qualname__", "").startswith(f"{log_attempts.__qualname__}.")
-
-
-def worker_options(app: App, chosen: Selection, *, burst: bool) -> WorkerOptions:
-    """Tell a worker what the settings say."""
-    own = app.jobs.settings.worker
-    lease_ms = to_ms(own.lease, "worker.lease")
-    return WorkerOptions(
-        selection=chosen,
-        concurrency=own.concurrency,
-        name=own.name or "",
-        app=app.name,
-        grace_ms=to_ms(own.grace, "worker.grace"),
-        lease_ms=lease_ms,
-        beat_ms=lease_ms // 3,
-        poll_ms=to_ms(own.poll_interval, "worker.poll_interval"),
-        burst=burst,
-        hard_exit=True,
-    )
 
 
 def _supervise(app: App, chosen: Selection, *, weights: str | None, burst: bool, fail: bool) -> int:

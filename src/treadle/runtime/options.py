@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from treadle.domain.selection import Ordered, Selection
+from treadle.runtime.report import WorkerReport
 
 BATCH = 256
 """Most jobs that one call settles or claims."""
@@ -34,11 +37,16 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     """Longest wait of one claim on a broker that cannot push."""
     burst: bool = False
     """Stop when nothing is due any more."""
+    schedules: bool = False
+    """Fire the ticks of schedules as well; a burst never does."""
     threads: int = 0
     """Threads for sync handlers; 0 = as many as slots."""
     beat_in_thread: bool = True
     """Renew leases from a thread; on a virtual clock they are renewed by a task."""
     blocked_warn_ms: int = 1_000
     blocked_hand_back_ms: int = 30_000
-    hard_exit: bool = False
-    """End the process by force when its loop is still blocked after the grace period."""
+    ends_with: Callable[[WorkerReport], int] | None = None
+    """The exit code of a process that is the worker's own: it is ended by force, with this code, if it
+    does not end by itself."""
+    parent: int = 0
+    """The process id of its supervisor: it drains when that is gone; 0 = it has none."""

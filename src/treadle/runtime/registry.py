@@ -21,14 +21,17 @@ from typing import (
     overload,
 )
 
+from treadle.domain.cron import Cron, Every, When
 from treadle.domain.job import DEFAULT_POLICY, Policy
 from treadle.domain.job import Job as Spec
 from treadle.domain.limits import PAYLOAD_BYTES
 from treadle.errors import ConfigurationError, UnknownType
 from treadle.runtime.attempt import Middleware
 from treadle.runtime.context import Context
+from treadle.runtime.declared import CronOptions, Declared, make_declared, make_schedule, split
+from treadle.runtime.duration import Duration, to_ms
 from treadle.runtime.execution import RunIn
-from treadle.runtime.handlers import AnyHandler, AsyncHandler, SyncHandler, make_handler
+from treadle.runtime.handlers import AnyHandler, AsyncHandler, Handler, SyncHandler, make_handler
 from treadle.runtime.job_options import HandlerOptions, JobOptions, Options, amend
 
 if TYPE_CHECKING:
@@ -98,6 +101,7 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, AnyHandler] = {}
         self._middleware: list[Middleware] = []
+        self._timetable: dict[str, Declared] = {}
         self.parent: Registry | None = None
         """The registry that includes this one."""
 
@@ -105,6 +109,11 @@ class Registry:
     def handlers(self) -> Mapping[str, AnyHandler]:
         """Return the handlers by name; a view that grows with them."""
         return MappingProxyType(self._handlers)
+
+    @property
+    def timetable(self) -> Mapping[str, Declared]:
+        """Return the schedules by name; a view that grows with them."""
+        return MappingProxyType(self._timetable)
 
     @property
     def middleware(self) -> Sequence[Middleware]:
@@ -194,6 +203,75 @@ class Registry:
 
         return register(name) if callable(name) else register
 
+    def cron(
+        self,
+        expr: str,
+        *,
+        tz: str = "UTC",
+        name: str | None = None,
+        run_in: RunIn | None = None,
+        **given: Unpack[CronOptions],
+    ) -> Decorator:
+        """Run a function when the clock of a time zone shows what a cron expression says.
+
+            @jobs.cron("30 2 * * *", tz="America/New_York")
+            def nightly_report() -> None: ...
+
+        The function becomes a handler, with the options of one; what is a handler already stays it. Each
+        tick is enqueued exactly once, by whichever scheduler is first. Five fields, or six with seconds; a
+        time that does not exist on a day runs right after the gap, one that comes twice runs once.
+
+        Raises:
+            ConfigurationError: if the expression or zone is none, never fires, or the name is taken.
+        """
+        return self._schedule(Cron(expr=expr, tz=tz), name, run_in, given)
+
+    def every(
+        self,
+        period: Duration,
+        *,
+        name: str | None = None,
+        run_in: RunIn | None = None,
+        **given: Unpack[CronOptions],
+    ) -> Decorator:
+        """Run a function at each multiple of a period since 1970, at least 1 s: `@jobs.every(90)`.
+
+        Otherwise it is like `cron`.
+
+        Raises:
+            ConfigurationError: if the period is too short or too long, or the name is taken.
+        """
+        return self._schedule(Every(period_ms=to_ms(period, "period")), name, run_in, given)
+
+    def _schedule(
+        self,
+        when: When,
+        name: str | None,
+        run_in: RunIn | None,
+        given: CronOptions,
+    ) -> Decorator:
+        said, options = split(given)
+        schedule = make_schedule(when, said)
+        amend(JobOptions(), options)
+
+        def register(function: Callable[..., Any]) -> AnyHandler:
+            if isinstance(function, Handler):
+                handler = cast("AnyHandler", function)
+            else:
+                own_options = cast("HandlerOptions", options)
+                handler = make_handler(self, name, function, run_in=run_in, given=own_options)
+            enqueuer = handler.options(**options)
+            own = make_declared(name, schedule, handler, enqueuer, said.get("payload", {}))
+            for registry in self._line():
+                registry.refuse_double_schedule(own)
+            if handler is not function:
+                self._add(handler)
+            for registry in self._line():
+                registry.hold_schedule(own)
+            return handler
+
+        return cast("Decorator", register)
+
     def include(self, group: Registry) -> None:
         """Take over the handlers and the middleware of a group; later ones of it follow.
 
@@ -207,9 +285,15 @@ class Registry:
         for handler in group.handlers.values():
             for registry in self._line():
                 registry.refuse_double(handler)
+        for own in group.timetable.values():
+            for registry in self._line():
+                registry.refuse_double_schedule(own)
         group.parent = self
         for handler in group.handlers.values():
             self._adopt(handler)
+        for own in group.timetable.values():
+            for registry in self._line():
+                registry.hold_schedule(own)
         for middleware in group.middleware:
             self.use(middleware)
 
@@ -277,6 +361,23 @@ class Registry:
             raise ConfigurationError(
                 f"two handlers are named {handler.name!r}: {_place(other)} and {_place(handler)}. "
                 "A name is stored with every job, so it must be unique"
+            )
+
+    def hold_schedule(self, own: Declared) -> None:
+        """Know a schedule by its name; use `cron`, `every` or `include`, which check it."""
+        self._timetable[own.name] = own
+
+    def refuse_double_schedule(self, own: Declared) -> None:
+        """Refuse a schedule whose name another one has.
+
+        Raises:
+            ConfigurationError: naming both functions.
+        """
+        other = self._timetable.get(own.name)
+        if other is not None and other is not own:
+            raise ConfigurationError(
+                f"two schedules are named {own.name!r}: of {_place(other.handler)} and of "
+                f'{_place(own.handler)}. Give one another name: name="..."'
             )
 
 

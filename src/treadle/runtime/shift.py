@@ -35,6 +35,7 @@ from treadle.runtime.options import BATCH, MOST_SOLO, WorkerOptions
 from treadle.runtime.pump import Pump
 from treadle.runtime.registry import Registry
 from treadle.runtime.report import WorkerReport
+from treadle.runtime.scheduler import Scheduler
 from treadle.runtime.settle import Settler
 from treadle.runtime.slots import Stop
 from treadle.runtime.solo import Alone
@@ -48,6 +49,8 @@ _CHECK_S = 0.05
 _LOOK_S = 0.01
 _CLOSE_S = 0.5
 """How long the last settling and the end of the session may take."""
+_MOST_UNKNOWN = 100
+"""So many types without a handler are reported, each once: what a type is called is up to producers."""
 _AFTER_GRACE_S = 1.0
 """How long cancelled handlers may take to end before they are handed back anyway."""
 
@@ -124,7 +127,7 @@ class Shift:
             broker_clock=given.broker_clock,
             rng=rng,
             report=given.report,
-            hard_exit=options.hard_exit,
+            ends_with=options.ends_with,
         )
         self._beat = Beat(
             beat_broker,
@@ -149,6 +152,8 @@ class Shift:
         )
         self._closing = False
         self._stuck = 0
+        self._unknown: set[str] = set()
+        """The types without a handler that were reported."""
         self._pump_scope = anyio.CancelScope()
         self._pump_ended = anyio.Event()
         self._tasks = anyio.create_task_group()
@@ -168,7 +173,17 @@ class Shift:
         )
 
     def _admit(self, record: Record, handler: AnyHandler | None) -> Happening | None:
+        if handler is None and record.fault is None:
+            self._tell_unknown(record)
         return admit(record, self._given.broker_clock.now_ms(), known=handler is not None)
+
+    def _tell_unknown(self, record: Record) -> None:
+        """Report a type without a handler, once: its jobs wait for a worker that knows it."""
+        job = record.job
+        if job.type not in self._unknown and len(self._unknown) < _MOST_UNKNOWN:
+            self._unknown.add(job.type)
+            fields = {"type": job.type, "job_id": job.id, "queue": job.queue}
+            logger.warning("unknown_type", extra=fields)
 
     def _done(self, record: Record, happening: Happening | None) -> None:
         if happening is None:
@@ -213,6 +228,8 @@ class Shift:
                 tasks.start_soon(
                     Janitor(self._given.broker, rng=self._given.rng, each_ms=options.purge_ms).run
                 )
+                if options.schedules and not options.burst:
+                    tasks.start_soon(self._scheduler().run)
                 tasks.start_soon(self._keep)
                 tasks.start_soon(self._write_notes)
                 if not options.beat_in_thread:
@@ -247,6 +264,14 @@ class Shift:
             await self._pump.wait_lane()
         except SessionEnded as error:
             self._session_ended(error)
+
+    def _scheduler(self) -> Scheduler:
+        return Scheduler(
+            self._given.broker,
+            declared=self._given.registry.timetable,
+            clock=self._given.broker_clock,
+            rng=self._given.rng,
+        )
 
     async def _sweep(self) -> None:
         while True:
