@@ -1,6 +1,6 @@
 """What CI runs, one session for each kind of check.
 
-`nox` alone runs lint, types, tests, conformance and docs, in minutes. The gate goes on with `floor`
+`nox` alone runs lint, types, tests, conformance, plugins and docs, in minutes. The gate goes on with `floor`
 (the lowest dependencies that are promised), `proof`, `mutants` and `simulation`. On their own:
 `crash`, `coverage`, `bench`, `build`, `fmt` (formats instead of complaining) and `constraints`
 (renews the pinned set).
@@ -76,6 +76,12 @@ def _install(session: nox.Session, group: str) -> None:
     session.install("-c", CONSTRAINTS, "-e", ".", *plugins, *_group(group))
 
 
+def _tools_of_plugins() -> list[str]:
+    """List what the tests of the plugins need besides: servers, from wheels."""
+    files = (nox.project.load_toml(p / "pyproject.toml") for p in _distributions("plugins"))
+    return sorted({need for own in files for need in nox.project.dependency_groups(own, "test")})
+
+
 def _pytest(session: nox.Session, paths: list[str], *options: str) -> None:
     """Run pytest on these paths, or on those that stand after `--`."""
     if any(Path(word.partition("::")[0]).exists() for word in session.posargs):
@@ -134,6 +140,14 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session(python=MAIN_PYTHON)
+def plugins(session: nox.Session) -> None:
+    """Run the tests of the plugins, against real servers that they start."""
+    _install(session, "test")
+    session.install("-c", CONSTRAINTS, *_tools_of_plugins())
+    _pytest(session, ["plugins"], *PARALLEL, "-m", "not proof")
+
+
+@nox.session(python=MAIN_PYTHON)
 def docs(session: nox.Session) -> None:
     """Run the code blocks of README and docs, check what must be documented, build the site."""
     _install(session, "docs")
@@ -168,7 +182,7 @@ def proof(session: nox.Session) -> None:
         session.run("qrun", "verify", url, "--examples", examples, "--resume", kept)
     both = ("--differential", ",".join(urls))
     session.run("qrun", "verify", *both, "--examples", str(int(examples) // 2))
-    session.run("python", "-m", "pytest", "tests/cli", "-m", "proof")
+    session.run("python", "-m", "pytest", *PARALLEL, "tests/cli", "tests/property", "-m", "proof")
     session.run("python", "-m", "pytest", *PARALLEL, *PROVEN, "-m", "slow and not planted")
 
 
@@ -231,9 +245,15 @@ def fmt(session: nox.Session) -> None:
 def constraints(session: nox.Session) -> None:
     """Renew `constraints.txt`: one `name==version` a line, nothing else."""
     session.install("uv")
+    own = [ROOT, *(ROOT / path for path in _distributions("plugins"))]
+    wanted = Path(session.create_tmp()) / "wanted.in"
+    extras = ",".join(nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"])
+    lines = [f"-e {ROOT}[{extras}]", *(f"-e {path}" for path in own[1:])]
+    wanted.write_text("\n".join([*lines, *_group("dev"), *_tools_of_plugins(), ""]))
     session.run(
-        *("uv", "pip", "compile", "pyproject.toml", "--upgrade", "--quiet"),
-        *("--all-extras", "--group", "dev", "--python", MAIN_PYTHON),
+        *("uv", "pip", "compile", str(wanted), "--upgrade", "--quiet", "--python", MAIN_PYTHON),
+        *(f"--no-emit-package={path.name}" for path in own[1:]),
+        "--no-emit-package=treadle",
         *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
         *("--output-file", CONSTRAINTS),
         silent=True,

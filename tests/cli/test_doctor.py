@@ -21,6 +21,8 @@ def test_all_is_well_on_a_fresh_file(qrun: Qrun) -> None:
     verdicts = _verdicts(qrun)
     assert ran.code == 0
     assert "failed" not in verdicts.values()
+    assert " SQLite 3." in ran.out
+    assert "sqlite SQLite" not in ran.out
     assert {"python", "plugins", "broker", "durability", "clock", "files", "command"} <= set(
         verdicts
     )

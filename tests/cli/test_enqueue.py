@@ -111,7 +111,78 @@ def test_lines_that_were_enqueued_before_are_counted_apart(qrun: Qrun) -> None:
     first, again = qrun("enqueue", "--file", file), qrun("enqueue", "--file", file, "--json")
 
     assert first.out == "enqueued 2, there already 2\n"
-    assert again.objects == [{"enqueued": 0, "known": 4, "skipped": 0, "refused": 0}]
+    assert again.objects == [{"enqueued": 0, "known": 4, "unsure": 0, "skipped": 0, "refused": 0}]
+
+
+FAR_APP = """
+from treadle import Jobs
+from treadle.broker.base import Broker
+from treadle.conformance.faults import Fault, Faults, FaultyBroker
+
+
+class FarJobs(Jobs):
+    def broker(self) -> Broker:
+        faults = Faults()
+        faults.script("enqueue", Fault.LOSE_REPLY)
+        return FaultyBroker(super().broker(), faults)
+
+
+jobs = FarJobs()
+
+
+@jobs.handler("x")
+async def x(n: int = 0) -> None: ...
+"""
+
+
+@pytest.fixture
+def far(qrun: Qrun) -> Qrun:
+    """Give the command in a folder with an app whose broker answers the first enqueue in vain."""
+    qrun.write("jobs.py", FAR_APP)
+    return qrun
+
+
+@pytest.mark.promise(3)
+def test_a_job_is_new_although_the_first_reply_was_lost(far: Qrun) -> None:
+    (row,) = far("enqueue", "x", "--json").objects
+    told = far("enqueue", "x")
+
+    assert row["new"] is True
+    assert "already" not in told.err
+    assert set(far.states()) == {row["id"], told.out.strip()}
+
+
+@pytest.mark.promise(3)
+def test_after_a_lost_reply_nobody_claims_to_know_who_stored_a_given_id(far: Qrun) -> None:
+    (row,) = far("enqueue", "x", "--id", "once", "--json").objects
+    told = far("enqueue", "x", "--id", "once")
+    (other,) = far("enqueue", "x", "--id", "once", "--payload", '{"n":1}', "--json").objects
+
+    assert row["new"] is None
+    assert told.out == "once\n"
+    assert "cannot be known" in told.err
+    assert other["new"] is False
+    assert list(far.states()) == ["once"]
+
+
+@pytest.mark.promise(3)
+def test_lines_whose_reply_was_lost_are_counted_apart_if_they_give_their_ids(far: Qrun) -> None:
+    file = _file(far, {"type": "x"}, {"type": "x", "id": "a"}, {"type": "x", "id": "b"})
+
+    told = far("enqueue", "--file", file)
+    counted = far("enqueue", "--file", file, "--json")
+
+    assert told.out == "enqueued 1, stored now or before 2 (a reply was lost)\n"
+    assert counted.objects == [{"enqueued": 1, "known": 0, "unsure": 2, "skipped": 0, "refused": 0}]
+    assert len(far.states()) == 4
+
+
+def test_an_empty_payload_is_no_object(qrun: Qrun) -> None:
+    ran = qrun("enqueue", "x", "--payload", "")
+
+    assert ran.code == 2
+    assert "[QRUN-J002]" in ran.err
+    assert qrun.states() == {}
 
 
 def test_a_delay_is_read_as_people_write_it(qrun: Qrun) -> None:
@@ -178,7 +249,7 @@ def test_bad_lines_are_skipped_and_told_if_asked(qrun: Qrun, app_module: str) ->
     ran = qrun("enqueue", "--file", file, "--app", app_module, "--skip-bad", "--json")
 
     assert ran.code == 0
-    assert ran.objects == [{"enqueued": 2, "known": 0, "skipped": 2, "refused": 0}]
+    assert ran.objects == [{"enqueued": 2, "known": 0, "unsure": 0, "skipped": 2, "refused": 0}]
     assert "line 2:" in ran.err
     assert "line 4:" in ran.err
     assert len(qrun("jobs", "list", "--json").objects) == 2

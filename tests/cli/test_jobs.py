@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import GIVEN_UP, Qrun
 from tests.support.factories import make_job
 from treadle.domain.job import After, ErrorInfo, Job, Priority
-from treadle.domain.outcome import Failed, Succeeded
+from treadle.domain.outcome import Failed, Lost, Succeeded
 
 KEYS = {"id", "type", "state", "queue", "priority", "attempt", "result", "error"}
 
@@ -110,6 +110,21 @@ def test_showing_a_job_tells_its_history_and_its_traceback(qrun: Qrun) -> None:
     assert "Traceback: line 1" in text
 
 
+def test_a_job_whose_worker_died_shows_it(qrun: Qrun) -> None:
+    qrun.enqueue(_job("a"))
+    qrun.end(Lost(ended=True))
+
+    assert "deaths:    1 times its worker died while it ran" in qrun("jobs", "show", "a").out
+
+
+def test_reading_from_a_file_that_was_not_there_says_so(qrun: Qrun) -> None:
+    first, second = qrun("jobs", "list"), qrun("jobs", "list")
+
+    assert "There was no sqlite:///" in first.err
+    assert "(URL from: environment: QRUN_URL)" in first.err
+    assert "There was no" not in second.err
+
+
 def test_what_a_job_brings_cannot_forge_a_line_of_the_table(qrun: Qrun) -> None:
     evil = ErrorInfo(type="E", message="x\nj-9 \x1b[2J\u202e forged")
     qrun.enqueue(_job("a"))
@@ -198,7 +213,9 @@ def test_cancelled_jobs_are_skipped_and_removed_ones_are_gone(qrun: Qrun) -> Non
     qrun.enqueue(_job("a"), _job("b"))
 
     assert qrun("jobs", "cancel", "a").out == "cancelled 1, skipped 0\n"
-    assert qrun("jobs", "cancel", "--all").out == "cancelled 1, skipped 1\n"
+    again = qrun("jobs", "cancel", "--all")
+    assert again.out == "cancelled 1, skipped 1\n"
+    assert "whose state does not allow it" in again.err
     assert qrun("jobs", "delete", "a").out == "deleted 1, skipped 0\n"
     assert qrun.states() == {"b": "cancelled"}
 

@@ -58,6 +58,17 @@ def test_a_terminal_gets_a_table_in_colour_and_a_pipe_plain_columns(qrun: Qrun) 
     assert "\x1b" not in plain
 
 
+def test_a_drawn_table_leaves_out_columns_without_a_value(qrun: Qrun) -> None:
+    qrun.enqueue(make_job(id="a"))
+
+    drawn = _on_terminal(qrun, "jobs", "list", NO_COLOR="1")
+    plain = qrun("jobs", "list").out
+
+    assert "created" in drawn
+    assert "reason" not in drawn
+    assert "REASON" in plain, "what programs read stays the same"
+
+
 def test_no_color_is_respected(qrun: Qrun) -> None:
     qrun.enqueue(make_job(id="a"))
     qrun.end(GIVEN_UP)

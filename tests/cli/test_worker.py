@@ -34,10 +34,17 @@ async def slow(ctx: Context, mark: str, seconds: float) -> str:
 SLOW_END = """
 import atexit
 import time
+from pathlib import Path
 
 from jobs import jobs
 
-atexit.register(time.sleep, 1.0)
+
+def flush(seconds: float) -> None:
+    time.sleep(seconds)
+    Path("flushed").touch()
+
+
+atexit.register(flush, {seconds})
 """
 
 
@@ -97,13 +104,26 @@ def test_a_burst_ends_with_1_if_jobs_failed_and_that_was_asked(with_app: Qrun) -
     assert (plain.code, asked.code) == (0, 1)
 
 
-def test_a_process_that_takes_long_to_end_keeps_its_exit_code(with_app: Qrun) -> None:
+def test_exit_hooks_get_the_time_that_they_need(with_app: Qrun) -> None:
     _send(with_app, "nobody")
-    with_app.write("slow.py", SLOW_END)
+    with_app.write("slow.py", SLOW_END.format(seconds=1))
 
     ran = with_app.process("worker", "slow:jobs", "--burst", "--fail")
 
     assert ran.code == 1, ran.err
+    assert (with_app.folder / "flushed").exists()
+    assert "ended_by_force" not in ran.err
+
+
+def test_a_process_whose_exit_hooks_hang_is_ended_with_its_exit_code(with_app: Qrun) -> None:
+    _send(with_app, "nobody")
+    with_app.write("slow.py", SLOW_END.format(seconds=3_600))
+
+    ran = with_app.process("worker", "slow:jobs", "--burst", "--fail")
+
+    assert ran.code == 1, ran.err
+    assert "ended_by_force" in ran.err
+    assert not (with_app.folder / "flushed").exists()
 
 
 def test_several_processes_share_the_work_and_end_with_it(with_app: Qrun) -> None:

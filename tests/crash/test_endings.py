@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.site import QUICK_LEASE, Site, make
+from tests.crash.site import QUICK_LEASE, Site, kill, make
 from treadle.broker.base import Broker
 from treadle.domain.job import Policy
 from treadle.domain.state import State
@@ -45,6 +46,22 @@ def test_a_blocked_loop_does_not_keep_a_worker_from_ending(site: Site, second: b
     assert not site.ask(_sessions), "its session is closed, not left to expire"
 
 
+@pytest.mark.promise(8)
+def test_a_blocked_worker_that_is_ended_by_force_says_that_jobs_failed(site: Site) -> None:
+    bad, blocker = site.enqueue(
+        [make("bad", "work", b'{"ms": "none"}'), make("blocker", "block", b'{"ms": 60000}')]
+    )
+    options = ("--burst", "--fail", "--grace", "0s", "--concurrency", "1")
+    worker = site.worker(*options)
+    site.wait(lambda _: bool(site.ran()), [blocker])
+    site.wait(lambda records: records[0].head.state is State.DEAD, [bad])
+
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait(30) == 1
+    assert "drain_blocked" in (site.folder / "worker.log").read_text()
+
+
 async def _sessions(broker: Broker) -> list[str]:
     return [session.name for session in await broker.sessions()]
 
@@ -69,6 +86,25 @@ def test_a_supervisor_kills_a_child_that_hangs_beyond_its_grace_period(site: Sit
     assert 1 + 2 <= took < 1 + 2 + 2
     assert not alive
     assert "child_killed" in (site.folder / "worker.log").read_text()
+
+
+@pytest.mark.promise(8)
+def test_the_processes_of_a_supervisor_that_was_killed_drain(site: Site) -> None:
+    (long,) = site.enqueue([make("long", "work", b'{"ms": 60000}')])
+    supervisor = site.worker("--processes", "1", "--grace", "0s")
+    site.wait(lambda _: bool(site.ran()), [long])
+    pid = site.pid_of(long)
+
+    kill(supervisor)
+    try:
+        (record,) = site.wait(lambda records: records[0].head.state is State.WAITING, [long], 20)
+        ended = _ends(pid, 10)
+    finally:
+        _end(pid)
+
+    assert ended
+    assert (record.head.attempt, [row.event for row in record.history]) == (0, ["interrupt"])
+    assert "supervisor_gone" in (site.folder / "worker.log").read_text()
 
 
 @pytest.mark.promise(8, 10)
@@ -174,6 +210,19 @@ def _is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _ends(pid: int, seconds: float) -> bool:
+    """Wait for the end of a process that is not ours; tell whether it came."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        ready, _, _ = select.select([process], [], [], seconds)
+        return bool(ready)
+    finally:
+        os.close(process)
 
 
 def _end(pid: int) -> None:

@@ -53,7 +53,7 @@ class Blocked:
             broker_clock=BrokerClock(works.clock),
             rng=rng,
             report=WorkerReport(),
-            hard_exit=False,
+            ends_with=None,
         )
 
     def runs(self, slot: int, record: Record) -> None:

@@ -25,6 +25,7 @@ from treadle.runtime.beat import Beat
 from treadle.runtime.clock import BrokerClock, SystemClock
 from treadle.runtime.context import Context
 from treadle.runtime.crew import Crew
+from treadle.runtime.ending import ForcedEnd
 from treadle.runtime.leases import Leases
 from treadle.runtime.main import _run
 from treadle.runtime.options import WorkerOptions
@@ -184,6 +185,29 @@ async def test_an_overrun_of_a_blocked_loop_is_settled_after_a_lost_call(
     await beat._look_at_loop()
 
     assert await works.state(id) is State.DEAD
+
+
+@pytest.mark.promise(6)
+async def test_what_waits_behind_an_overrun_of_a_blocked_loop_goes_to_others_at_once(
+    works: Works,
+) -> None:
+    policy = Policy(max_attempts=1, timeout_ms=1_000)
+    ids = [await works.enqueue("work", policy=policy) for _ in range(2)]
+    session = (await works.broker.open("blocked", 3_600_000, b"{}")).session
+    runs, waits = (await works.broker.claim(session, ["default"], 2)).records
+    leases, crew = Leases(), idle_crew(works)
+    lease = Lease(runs.job.queue, runs.job.id, runs.head.fence)
+    parts: dict[str, Any] = dict.fromkeys(("handler", "tools"))
+    crew.slots[0].record = runs
+    crew.slots[0].attempt = Attempt(job=runs.job, number=1, lease=lease, **parts)
+    crew.slots[0].deadline = works.clock.monotonic() + 1
+    crew.offer([waits])
+    beat = await beat_over(works, crew, leases, session)
+
+    await anyio.sleep(10)
+    await beat._look_at_loop()
+
+    assert [await works.state(id) for id in ids] == [State.DEAD, State.WAITING]
 
 
 @pytest.mark.promise(6)
@@ -361,7 +385,7 @@ async def test_the_main_function_raises_what_the_worker_raises(works: Works) -> 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(usurp)
         with pytest.raises(SessionEnded):
-            await _run(lambda: worker)
+            await _run(lambda: worker, ForcedEnd())
 
 
 @pytest.mark.promise(8)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from treadle.runtime.clock import SystemClock
-from treadle.runtime.supervisor import Supervisor
+from treadle.runtime.supervisor import Supervisor, take_parent
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -24,6 +24,28 @@ DEAF = (
     "import signal, pathlib, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
     "pathlib.Path(sys.argv[1]).write_text('deaf'); time.sleep(60)"
 )
+COUNTS = """
+import signal, sys, time
+seen = []
+signal.signal(signal.SIGTERM, lambda *_: seen.append(1))
+open(sys.argv[1], "w").close()
+while not seen:
+    time.sleep(0.02)
+time.sleep(1)
+raise SystemExit(10 + len(seen))
+"""
+HOPELESS_WHEN_STOPPED = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+open(sys.argv[1], "w").close()
+signal.pause()
+"""
+FIRST = """
+import sys
+for name in sys.argv[1:]:
+    open(name).read()
+raise SystemExit(3)
+"""
 
 
 class HurriedClock(SystemClock):
@@ -109,6 +131,28 @@ def test_a_hopeless_child_ends_the_others_too() -> None:
     assert running.ended() == 128 + signal.SIGTERM
 
 
+@pytest.mark.promise(8)
+def test_children_that_find_it_hopeless_one_after_the_other_hurry_nobody(tmp_path: Path) -> None:
+    counts, second = tmp_path / "counts", tmp_path / "second"
+    os.mkfifo(counts)
+    os.mkfifo(second)
+
+    running = Running(
+        (COUNTS, str(counts)),
+        (HOPELESS_WHEN_STOPPED, str(second)),
+        (FIRST, str(counts), str(second)),
+    )
+
+    assert running.ended() == 10 + 1, "a second SIGTERM would end the grace period"
+
+
+@pytest.mark.promise(8)
+def test_a_key_pressed_on_the_terminal_reaches_children_through_the_supervisor_only() -> None:
+    running = Running(("import os; raise SystemExit(3 * (os.getsid(0) != os.getpid()))",))
+
+    assert running.ended() == 0
+
+
 def test_children_that_end_well_are_not_started_again() -> None:
     running = Running(("",), ("",))
 
@@ -130,6 +174,33 @@ def test_a_child_that_keeps_dying_young_is_started_later_each_time() -> None:
     assert 0 < delays[1] < delays[3]
     assert max(delays) <= 10_000
     assert vars(restarts.records[0])["died"] == "exit code 1"
+
+
+def test_a_child_that_cannot_be_started_now_is_started_later(tmp_path: Path) -> None:
+    program = tmp_path / "replaced"
+    with told("child_restarted") as restarts:
+        clock = HurriedClock()
+        supervisor = Supervisor(lambda _: [str(program)], ["0"], clock=clock, rng=random.Random(1))
+        running = threading.Thread(target=supervisor.run, daemon=True)
+        running.start()
+        restarts.heard(2)
+        program.symlink_to("/bin/true")
+        clock.passed += 11
+        running.join(30)
+
+    assert not running.is_alive()
+    assert "No such file" in vars(restarts.records[0])["died"]
+
+
+def test_a_child_killed_by_a_signal_without_a_name_is_started_again() -> None:
+    kill = f"import os; os.kill(os.getpid(), {signal.SIGRTMIN + 1})"
+    with told("child_restarted") as restarts:
+        running = Running((kill,))
+        restarts.heard(1)
+        running.supervisor.stop()
+        running.ended()
+
+    assert vars(restarts.records[0])["died"] == f"signal {signal.SIGRTMIN + 1}"
 
 
 def test_a_stop_does_not_wait_for_a_child_that_would_be_started_again_later() -> None:
@@ -172,6 +243,12 @@ def test_a_second_stop_leaves_a_hanging_child_two_seconds(tmp_path: Path) -> Non
     running.clock.passed += 2
 
     assert running.ended() == 128 + signal.SIGKILL
+
+
+def test_a_child_learns_once_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TREADLE_SUPERVISOR", "7")
+
+    assert [take_parent(), take_parent()] == [7, 0]
 
 
 def test_no_child_outlives_a_supervisor_that_fails() -> None:

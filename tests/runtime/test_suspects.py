@@ -45,6 +45,46 @@ async def test_a_suspect_runs_while_nothing_else_does(works: Works) -> None:
 
 
 @pytest.mark.promise(7)
+async def test_two_suspects_do_not_run_beside_each_other(works: Works) -> None:
+    running = 0
+    most = 0
+
+    @works.registry.handler("work")
+    async def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await anyio.sleep(1)
+        running -= 1
+
+    suspects = [await works.enqueue("work") for _ in range(2)]
+    await die(works, "dead", 2)
+
+    async with works.worker(concurrency=5):
+        records = await works.until_final(*suspects)
+
+    assert [record.head.deaths for record in records] == [1, 1]
+    assert most == 1
+
+
+@pytest.mark.promise(7)
+async def test_the_time_limit_of_a_suspect_counts_from_when_it_is_alone(works: Works) -> None:
+    @works.registry.handler("work")
+    async def work(seconds: int) -> None:
+        await anyio.sleep(seconds)
+
+    suspect = await works.enqueue("work", b'{"seconds": 1}', policy=Policy(timeout_ms=2_000))
+    await die(works, "dead", 1)
+    neighbour = await works.enqueue("work", b'{"seconds": 20}')
+
+    async with works.worker(concurrency=5):
+        records = await works.until_final(suspect, neighbour)
+
+    assert [record.head.state for record in records] == [State.SUCCEEDED, State.SUCCEEDED]
+    assert records[0].head.finished > records[1].head.finished, "it had to wait"
+
+
+@pytest.mark.promise(7)
 async def test_a_worker_death_uses_up_no_attempt(works: Works) -> None:
     @works.registry.handler("work")
     async def work() -> None: ...

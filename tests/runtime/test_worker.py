@@ -7,6 +7,7 @@ import random
 import anyio
 import pytest
 
+from tests.support.logs import told
 from tests.support.works import Works
 from treadle.domain.decide import decide
 from treadle.domain.job import After, Job, Policy, Priority
@@ -146,9 +147,12 @@ async def test_a_running_job_is_cancelled_within_two_beats(works: Works) -> None
 async def test_an_unknown_type_waits_and_is_dead_after_ten_minutes(works: Works) -> None:
     id = await works.enqueue("nobody")
 
-    async with works.worker():
-        (record,) = await works.until_final(id)
+    with told("treadle.worker", "unknown_type") as reports:
+        async with works.worker():
+            (record,) = await works.until_final(id)
 
+    fields = [vars(report) for report in reports.records]
+    assert [(each["type"], each["job_id"]) for each in fields] == [("nobody", id)], "once"
     assert (record.head.state, record.head.reason) == (State.DEAD, "unknown_type")
     assert record.head.attempt == 0
     assert 600_000 <= record.head.finished - record.created < 640_000

@@ -55,3 +55,5 @@ def _write(call: Call, tally: Tally, done: str, *, dry_run: bool) -> None:
     asked = f", asked {tally.asked} running to stop" if tally.asked else ""
     text = f"{done} {tally.done}{asked}, skipped {tally.skipped}"
     call.output.line(f"dry run, would have: {text}" if dry_run else text)
+    if tally.skipped:
+        call.output.note("Skipped are jobs whose state does not allow it: `qrun jobs show ID`.")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
 
 from treadle.app import Jobs
 from treadle.broker.base import Broker
+from treadle.broker.url import BrokerUrl
 from treadle.cli.call import Call
 from treadle.errors import BrokerUnavailable
 from treadle.runtime.client import Client
@@ -36,8 +38,17 @@ async def asking(call: Call, jobs: Jobs | None = None) -> AsyncGenerator[Client]
     own = Jobs(settings=call.settings()) if jobs is None else jobs
     if own.url.scheme == "memory":
         call.output.note("memory:// lives in one process: this command sees an empty broker.")
+    is_new = jobs is None and _is_missing(own.url)
     async with reached(own) as client:
+        if is_new:
+            origin = own.settings.origin("url")
+            call.output.note(f"There was no {own.url}: an empty one was made. (URL from: {origin})")
         yield client
+
+
+def _is_missing(url: BrokerUrl) -> bool:
+    """Tell whether a URL names a file that is not there yet."""
+    return url.scheme == "sqlite" and not Path(url.path).exists()
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from treadle.cli.call import Call, command
 from treadle.cli.connect import run
 from treadle.cli.extensions import own_version
 from treadle.cli.failures import FAILED
+from treadle.cli.views import store_of
 from treadle.errors import BrokerError, PluginError, TreadleError
 from treadle.plugins import Plugins, Status
 from treadle.runtime.clock import SystemClock
@@ -141,7 +142,7 @@ def _broker(settings: Settings) -> Iterator[Check]:
         yield _check("broker", f"{error} [{error.code}]", bad=True)
         return
     details = ", ".join(f"{name} {value}" for name, value in described.detail)
-    yield _check("broker", f"{described.name} {described.version} answers. {details}")
+    yield _check("broker", f"{store_of(described)} answers. {details}")
     yield _durability(settings, described)
     for warning in described.warnings:
         yield _check("broker", warning, warn=True)

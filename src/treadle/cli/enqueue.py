@@ -14,7 +14,7 @@ from treadle.cli.call import Call, command
 from treadle.cli.connect import asking, run
 from treadle.cli.discovery import find_app
 from treadle.cli.failures import USAGE
-from treadle.cli.lines import Bad, batches, opened, read
+from treadle.cli.lines import Bad, Good, batches, opened, read
 from treadle.cli.making import Maker
 from treadle.cli.selecting import PRIORITIES
 from treadle.domain.job import Job
@@ -33,8 +33,25 @@ class Sent(Struct, kw_only=True):
     enqueued: int = 0
     known: int = 0
     """There already, under the same id or unique key."""
+    unsure: int = 0
+    """Stored, but a reply was lost: enqueued now, or there already with the same content."""
     skipped: int = 0
     refused: int = 0
+
+    @property
+    def stored(self) -> int:
+        """Count the jobs that the broker has now."""
+        return self.enqueued + self.known + self.unsure
+
+    def count(self, is_new: bool | None) -> None:
+        """Count a job that the broker has."""
+        match is_new:
+            case True:
+                self.enqueued += 1
+            case False:
+                self.known += 1
+            case None:
+                self.unsure += 1
 
 
 @command("enqueue", reads=True)
@@ -66,13 +83,14 @@ def enqueue(
     and "unique". If one line is bad, nothing is enqueued.
     """
     if (type is None) == (file is None):
-        raise click.UsageError("Give a TYPE, or --file.")
+        raise click.UsageError("Give either a TYPE or --file.")
     maker = _maker(call, app)
     if type is not None:
         if skip_bad:
             raise click.UsageError("--skip-bad goes with --file.")
-        job = maker.job(type, (payload or "{}").encode(), id=id, **options)
-        _enqueue_one(call, maker, job)
+        text = "{}" if payload is None else payload
+        job = maker.job(type, text.encode(errors="surrogateescape"), id=id, **options)
+        _enqueue_one(call, maker, job, named=id is not None)
     elif file is not None:
         if payload is not None or id is not None or any(options.values()):
             raise click.UsageError("With --file each line says its own payload, id and options.")
@@ -91,25 +109,25 @@ def _maker(call: Call, app: str | None) -> Maker:
     return Maker(found.jobs, typed=True)
 
 
-def _enqueue_one(call: Call, maker: Maker, job: Job) -> None:
+def _enqueue_one(call: Call, maker: Maker, job: Job, *, named: bool) -> None:
     async def main() -> None:
         async with asking(call, maker.jobs) as client:
             (handle,) = await client.enqueue([job])
-        is_new = not _was_there(handle)
+        is_new = _is_new(job, handle, named=named)
         if call.output.as_json:
             answer = {"id": handle.id, "type": handle.type, "queue": handle.queue, "new": is_new}
             call.output.objects([answer])
             return
         call.output.line(handle.id)
-        if not is_new:
+        if is_new is None:
+            call.output.note(
+                "It is stored, once. A reply was lost: whether this call stored it or it was there "
+                "already, with the same content, cannot be known."
+            )
+        elif not is_new:
             call.output.note("It was there already: nothing new was enqueued.")
 
     run(main)
-
-
-def _was_there(handle: Handle[Any]) -> bool:
-    """Tell whether the broker answered with a job that it had before."""
-    return handle.record is not None
 
 
 def _enqueue_file(call: Call, maker: Maker, path: str, *, skip_bad: bool) -> None:
@@ -123,7 +141,7 @@ def _enqueue_file(call: Call, maker: Maker, path: str, *, skip_bad: bool) -> Non
         try:
             run(lambda: _send(call, file, maker, total, sent))
         except TreadleError:
-            if sent.enqueued or sent.known:
+            if sent.stored:
                 _write(call, sent)
             raise
         _write(call, sent)
@@ -150,31 +168,38 @@ async def _send(call: Call, file: IO[bytes], maker: Maker, total: int, sent: Sen
     first: TreadleError | None = None
     async with asking(call, maker.jobs) as client:
         with call.output.progress("jobs") as bar:
-            for jobs in batches(file, maker.of_line, _BATCH):
-                refused = await _offer(client, jobs, sent)
+            for lines in batches(file, maker.of_line, _BATCH):
+                refused = await _offer(client, lines, sent)
                 first = first or refused
-                bar.update(sent.enqueued + sent.known + sent.refused, total)
+                bar.update(sent.stored + sent.refused, total)
 
     if first is not None:
         raise first
 
 
-async def _offer(client: Client, jobs: list[Job], sent: Sent) -> NotAccepted | None:
+async def _offer(client: Client, lines: list[Good], sent: Sent) -> NotAccepted | None:
     """Enqueue one batch; return why its first refused job was refused.
 
     Raises:
         Uncertain: if the batch may or may not be stored.
     """
     first: NotAccepted | None = None
-    for answer in await client.offer(jobs):
+    answers = await client.offer([line.job for line in lines])
+    for line, answer in zip(lines, answers, strict=True):
         if isinstance(answer, NotAccepted):
             sent.refused += 1
             first = first or answer
-        elif _was_there(answer):
-            sent.known += 1
         else:
-            sent.enqueued += 1
+            sent.count(_is_new(line.job, answer, named=line.named))
     return first
+
+
+def _is_new(job: Job, handle: Handle[Any], *, named: bool) -> bool | None:
+    """Tell whether this call stored a job; None if that cannot be known.
+
+    An id that was made here is nobody else's: a job of that id is ours, whatever got lost on the way.
+    """
+    return True if not named and handle.id == job.id else handle.is_new
 
 
 def _write(call: Call, sent: Sent) -> None:
@@ -182,6 +207,7 @@ def _write(call: Call, sent: Sent) -> None:
         call.output.objects([sent])
         return
     known = f", there already {sent.known}" if sent.known else ""
+    unsure = f", stored now or before {sent.unsure} (a reply was lost)" if sent.unsure else ""
     skipped = f", skipped {sent.skipped}" if sent.skipped else ""
     refused = f", refused {sent.refused}" if sent.refused else ""
-    call.output.line(f"enqueued {sent.enqueued}{known}{skipped}{refused}")
+    call.output.line(f"enqueued {sent.enqueued}{known}{unsure}{skipped}{refused}")

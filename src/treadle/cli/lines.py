@@ -32,6 +32,14 @@ class Line(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unique: str | None = None
 
 
+class Good(Struct, frozen=True):
+    """A line as a job."""
+
+    job: Job
+    named: bool
+    """The line gives the id."""
+
+
 class Bad(Struct, frozen=True):
     """A line that cannot be enqueued."""
 
@@ -67,7 +75,7 @@ def opened(name: str) -> Generator[IO[bytes]]:
         yield copy
 
 
-def read(file: IO[bytes], make: Make) -> Iterator[Job | Bad]:
+def read(file: IO[bytes], make: Make) -> Iterator[Good | Bad]:
     """Yield a job, or what is wrong, for every line that is not blank; from the start."""
     file.seek(0)
     decoder = msgspec.json.Decoder(Line)
@@ -80,7 +88,8 @@ def read(file: IO[bytes], make: Make) -> Iterator[Job | Bad]:
         if not text.strip():
             continue
         try:
-            yield make(decoder.decode(text))
+            line = decoder.decode(text)
+            yield Good(make(line), line.id is not None)
         except (msgspec.DecodeError, TreadleError, UnicodeDecodeError) as error:
             yield Bad(number, _why(error, text))
         except RecursionError:
@@ -94,9 +103,9 @@ def _why(error: Exception, text: bytes) -> str:
     return why
 
 
-def batches(file: IO[bytes], make: Make, size: int) -> Iterator[list[Job]]:
-    """Yield the good lines of a file as jobs, `size` at a time."""
-    batch: list[Job] = []
+def batches(file: IO[bytes], make: Make, size: int) -> Iterator[list[Good]]:
+    """Yield the good lines of a file, `size` at a time."""
+    batch: list[Good] = []
     for item in read(file, make):
         if isinstance(item, Bad):
             continue

@@ -26,12 +26,22 @@ _COLOURS = {
 
 def draw(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """Draw a table on stdout. Cells are plain text: no markup in them has a meaning."""
-    table = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    for name in columns:
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    # A column without a single value only takes room from the others.
+    shown = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    for name in (columns[place] for place in shown):
         # What people copy stays in one piece.
         table.add_column(name, overflow="fold", no_wrap=name in {"id", "name", "queue", "state"})
     for row in rows:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        cells = [row[place] for place in shown]
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in cells))
     Console().print(table)
 
 

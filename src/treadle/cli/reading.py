@@ -137,6 +137,8 @@ def _write_detail(output: Output, view: DetailView) -> None:
     for name in ("id", "type", "state", "queue", "priority", "reason", "created", "due"):
         _write_field(output, name, getattr(view, name))
     _write_field(output, "attempt", f"{view.attempt} of {view.max_attempts}")
+    if view.deaths:
+        _write_field(output, "deaths", f"{view.deaths} times its worker died while it ran")
     _write_field(output, "finished", view.finished)
     _write_field(output, "unique", view.unique)
     _write_field(output, "after", ", ".join(view.after))
@@ -145,6 +147,7 @@ def _write_detail(output: Output, view: DetailView) -> None:
         _write_field(output, name, _text(value))
     if view.error is not None:
         _write_field(output, "error", f"{view.error.type}: {view.error.message}")
+    _write_field(output, "steps", ", ".join(view.steps))
     for line in view.log:
         _write_field(output, "log", f"{line.at} {line.text}")
     for row in view.history:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Raw, Struct
 
+from treadle.broker.base import Description
 from treadle.domain.job import NEVER, ErrorInfo, HistoryRow, Record
 from treadle.domain.state import Event, Shown, State, shown
 from treadle.settings import redacted
@@ -69,6 +70,12 @@ class DetailView(JobView, frozen=True, kw_only=True):
     log: tuple[LogView, ...]
     steps: tuple[str, ...]
     history: tuple[HistoryView, ...]
+
+
+def store_of(described: Description) -> str:
+    """Name a store and its version, the name once."""
+    name, version = described.name, described.version
+    return version if version.lower().startswith(name.lower()) else f"{name} {version}"
 
 
 def state_of(record: Record, now: int) -> Shown:

@@ -83,7 +83,7 @@ def _write(output: Output, view: JobView) -> None:
     if output.as_json:
         output.objects([view])
         return
-    why = f" ({view.reason})" if view.reason else ""
+    why = f" ({view.reason})" if view.reason not in (None, view.state) else ""
     error = "" if view.error is None else f" {view.error.type}: {view.error.message}"
     output.line(f"{view.id}  {view.state}{why}{error}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -63,5 +65,12 @@ def _cells(view: WorkerView) -> list[str]:
     if isinstance(view.info, Raw):
         said = msgspec.json.decode(view.info)
         if isinstance(said, dict):
-            about = ", ".join(f"{key}={value}" for key, value in said.items())  # pyright: ignore[reportUnknownVariableType]
+            items = cast("dict[str, object]", said).items()
+            about = ", ".join(f"{key}={_text(value)}" for key, value in items)
     return [view.name, view.state, str(view.running), view.opened or "", about]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "+".join(map(str, cast("list[object]", value)))
+    return str(value)

@@ -31,6 +31,7 @@ class Job(Struct, Generic[R_co], eq=False, gc=False):
     _spec: Spec
     _record: Record | None = None
     _progress: bytes | None = None
+    _is_new: bool | None = True
 
     @property
     def id(self) -> str:
@@ -46,6 +47,15 @@ class Job(Struct, Generic[R_co], eq=False, gc=False):
     def type(self) -> str:
         """Return the registered name of its handler."""
         return self._spec.type
+
+    @property
+    def is_new(self) -> bool | None:
+        """Tell whether this enqueue stored it; None if that cannot be known.
+
+        A reply was lost then, and when the job was sent again its id was there, with the same content:
+        from the first try, or from somebody who used the same id before.
+        """
+        return self._is_new
 
     @property
     def state(self) -> Shown:

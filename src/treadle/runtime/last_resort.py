@@ -23,7 +23,7 @@ from treadle.errors import BrokerError
 from treadle.runtime.clock import BrokerClock
 from treadle.runtime.crew import Crew
 from treadle.runtime.drain import DrainOrder
-from treadle.runtime.ending import end_process, exit_code
+from treadle.runtime.ending import end_process
 from treadle.runtime.leases import Leases
 from treadle.runtime.report import WorkerReport
 from treadle.runtime.settle import Settler
@@ -55,7 +55,7 @@ class LastResort:
         broker_clock: BrokerClock,
         rng: Rng,
         report: WorkerReport,
-        hard_exit: bool,
+        ends_with: Callable[[WorkerReport], int] | None,
     ) -> None:
         self._broker = broker
         self._session = session
@@ -67,7 +67,7 @@ class LastResort:
         self._broker_clock = broker_clock
         self._rng = rng
         self._report = report
-        self._hard_exit = hard_exit
+        self._ends_with = ends_with
 
     async def watch(self, blocked_for: Callable[[], float]) -> None:
         """Wait in the heartbeat thread for a drain that the blocked loop cannot end, and end it."""
@@ -81,8 +81,8 @@ class LastResort:
                 await self._settle()
             except BrokerError as error:
                 logger.warning("not_closed", extra={"error": str(error)})
-        if self._hard_exit:
-            end_process(exit_code(self._report))
+        if self._ends_with is not None:
+            end_process(self._ends_with(self._report))
 
     def _is_over(self) -> bool:
         ends = self._order.ends

@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
+import logging
+import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
 from treadle.errors import TreadleError
-from treadle.runtime.ending import end_process, exit_code
+from treadle.runtime.ending import ForcedEnd
 from treadle.runtime.report import WorkerReport
 from treadle.runtime.stopping import StopSignals
 from treadle.runtime.worker import Worker
 
-_HARD_EXIT_S = 0.25
+logger = logging.getLogger("treadle.worker")
+
+_LOOK_S: Final = 1.0
 
 
 def run_worker(
     make: Callable[[], Worker],
     *,
     backend: str = "asyncio",
-    code: Callable[[WorkerReport], int] = exit_code,
 ) -> WorkerReport:
     """Run a worker until it is drained; the first SIGTERM or SIGINT drains, the second hurries.
 
-    `code` says with what the process ends if it has to be ended by force. uvloop is used where it
-    is installed. Raises what `Worker.run` raises.
+    uvloop is used where it is installed. Raises what `Worker.run` raises.
     """
     options: dict[str, Any] = {}
     if backend == "asyncio" and importlib.util.find_spec("uvloop") is not None:
         options["use_uvloop"] = True
-    return anyio.run(partial(_run, make, code), backend=backend, backend_options=options)
+    force = ForcedEnd()
+    try:
+        return anyio.run(partial(_run, make, force), backend=backend, backend_options=options)
+    finally:
+        force.loop_ended()
 
 
-async def _run(
-    make: Callable[[], Worker], code: Callable[[WorkerReport], int] = exit_code
-) -> WorkerReport:
+async def _run(make: Callable[[], Worker], force: ForcedEnd) -> WorkerReport:
     worker = make()
     failed: TreadleError | None = None
     async with anyio.create_task_group() as tasks:
-        if worker.options.hard_exit:
-            tasks.start_soon(_exit_when_closed, worker, code)
+        ends_with = worker.options.ends_with
+        if ends_with is not None:
+            tasks.start_soon(_arm_when_closed, worker, ends_with, force)
+        if worker.options.parent:
+            tasks.start_soon(_drain_when_orphaned, worker)
         try:
             with StopSignals(worker.drain):
                 await worker.run()
@@ -55,9 +61,17 @@ async def _run(
     return worker.report
 
 
-async def _exit_when_closed(worker: Worker, code: Callable[[WorkerReport], int]) -> None:
-    """End the process by force if a handler still holds it when all is handed back and settled."""
+async def _drain_when_orphaned(worker: Worker) -> None:
+    """Drain when the supervisor is gone: nobody would restart this process, or stop it."""
+    while os.getppid() == worker.options.parent:  # noqa: ASYNC110 - nobody tells
+        await anyio.sleep(_LOOK_S)
+    logger.error("supervisor_gone", extra={"worker": worker.name})
+    worker.drain()
+
+
+async def _arm_when_closed(
+    worker: Worker, ends_with: Callable[[WorkerReport], int], force: ForcedEnd
+) -> None:
+    """Let the process be ended by force if it still runs when all is handed back and settled."""
     await worker.closed.wait()
-    last_resort = threading.Timer(_HARD_EXIT_S, end_process, (code(worker.report),))
-    last_resort.daemon = True
-    last_resort.start()
+    force.closed(ends_with(worker.report), worker.grace_left)

@@ -27,6 +27,7 @@ from treadle.broker.loop import LoopHandle
 from treadle.domain.job import ErrorInfo
 from treadle.domain.outcome import Failed, Outcome
 from treadle.errors import BrokerError, LeaseLost
+from treadle.runtime.ending import signal_name
 from treadle.runtime.process_wire import (
     Ended,
     Frames,
@@ -61,7 +62,7 @@ Said = Started | Running | Progressed | Logged | StepsAsked | StepMade
 
 _CHUNK = 64 * 1024
 _REAP_S = 5.0
-_START_S = 60.0
+START_S = 60.0
 """How long a child may take to start, import the application and find the handler."""
 _TRIES = 2
 """A child may have died while it was idle: then the attempt had not begun, and gets another child."""
@@ -88,10 +89,14 @@ class _Died(Exception):
         self.begun = begun
 
 
+class _StartedTooLate(Exception):
+    """The child did not get as far as the handler in time."""
+
+
 class _Child:
     """One child process and the socket to it."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, start_s: float) -> None:
         self._connection, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -103,18 +108,24 @@ class _Child:
         self._connection.setblocking(False)
         self._frames = Frames()
         self._unsent = frame(setup)
+        self._start_s = start_s
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
     async def run(self, request: Request, attempt: Attempt, running: Callable[[], None]) -> Outcome:
-        """Run one attempt, and call `running` when it begins; raises `_Died` if the child ends first."""
+        """Run one attempt, and call `running` when it begins.
+
+        Raises:
+            _Died: if the child ends first.
+            _StartedTooLate: if the attempt does not begin in time.
+        """
         begun = False
         try:
             await self._send(self._unsent + frame(request))
             self._unsent = b""
-            with anyio.move_on_after(_START_S) as starting:
+            with anyio.move_on_after(self._start_s) as starting:
                 while messages := await self._hear():
                     begun = True
                     for message in messages:
@@ -125,7 +136,7 @@ class _Child:
                             running()
                         await self._note(message, attempt)
                 raise _Died(begun=begun)
-            raise _Died(begun=False)
+            raise _StartedTooLate
         except (BrokenPipeError, ConnectionResetError):
             raise _Died(begun=begun) from None
 
@@ -198,7 +209,7 @@ class ProcessPool:
 
     `app` is the `module:attribute` under which a child finds the application; without it, handlers
     are found by module and name. `memory_mb` limits the address space of a child, `cpu_seconds` the
-    processor time of one attempt.
+    processor time of one attempt, `start_s` what a child needs before the handler begins.
     """
 
     def __init__(
@@ -209,6 +220,7 @@ class ProcessPool:
         memory_mb: int | None = None,
         cpu_seconds: int | None = None,
         limits: Limits | None = None,
+        start_s: float = START_S,
     ) -> None:
         self.size = size
         self.limits = limits
@@ -216,6 +228,7 @@ class ProcessPool:
         self._app = app
         self._memory_mb = memory_mb
         self._cpu_seconds = cpu_seconds
+        self._start_s = start_s
         self._idle: list[_Child] = []
         self._all: set[_Child] = set()
         self._room: anyio.Semaphore | None = None
@@ -254,14 +267,17 @@ class ProcessPool:
                 except _Died as died:
                     code = await self._drop(child)
                     if died.begun:
-                        return _died(f"its process {_how(code)}")
+                        return _failed(f"its process {_how(code)}", DIED)
+                except _StartedTooLate:
+                    await self._drop(child)
+                    return _failed(_too_late(self._start_s), UNBORN)
                 except BaseException:
                     await self._drop(child)
                     raise
                 else:
                     self._idle.append(child)
                     return outcome
-        return _died(f"the process for it did not start: it {_how(code)}", begun=False)
+        return _failed(f"the process for it did not start: it {_how(code)}", UNBORN)
 
     def _running(self, attempt: Attempt) -> None:
         if self.limits is not None:
@@ -279,7 +295,7 @@ class ProcessPool:
             memory_mb=self._memory_mb,
             cpu_seconds=self._cpu_seconds,
         )
-        child = await to_thread.run_sync(_Child, setup)
+        child = await to_thread.run_sync(_Child, setup, self._start_s)
         self._all.add(child)
         return child
 
@@ -308,11 +324,17 @@ def _how(code: int) -> str:
     """Say how a process ended."""
     if code >= 0:
         return f"ended with exit code {code}"
-    known = -code in set(signal.Signals)
-    name = signal.Signals(-code).name if known else f"signal {-code}"
     hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-    return f"was ended by {name}{hint}"
+    return f"was ended by {signal_name(-code)}{hint}"
 
 
-def _died(what: str, *, begun: bool = True) -> Failed:
-    return Failed(error=ErrorInfo(type=DIED if begun else UNBORN, message=what), kinds=_KINDS)
+def _too_late(limit_s: float) -> str:
+    return (
+        f"the process for it took longer than {limit_s:g} s to start and import the application; the "
+        "handler had not begun. Import less where the handler is defined, or let fewer processes "
+        "start at a time (--concurrency, --processes)"
+    )
+
+
+def _failed(what: str, kind: str) -> Failed:
+    return Failed(error=ErrorInfo(type=kind, message=what), kinds=_KINDS)

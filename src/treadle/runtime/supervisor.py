@@ -9,6 +9,7 @@ the others. A child that ends with exit code 0 without a signal is done (burst m
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import threading
@@ -21,6 +22,7 @@ from msgspec import Struct
 
 from treadle.broker.base import Clock
 from treadle.domain.retry import Exponential, Jitter, Rng, delay_ms
+from treadle.runtime.ending import signal_name
 from treadle.runtime.options import WorkerOptions
 
 logger = logging.getLogger("treadle.supervisor")
@@ -32,6 +34,17 @@ _AFTER_GRACE_S = 2.0
 """How long after the grace period a child may still be there."""
 _HOPELESS = frozenset({2, 3, 5})
 """Exit codes of `qrun` that no restart can heal: wrong usage, no app, a missing plugin."""
+_PARENT = "TREADLE_SUPERVISOR"
+"""The variable that tells a child the process id of its supervisor."""
+
+
+def take_parent() -> int:
+    """Return the process id of this process's supervisor, 0 if it has none; once.
+
+    What this process starts shall not take the supervisor for its own.
+    """
+    told = os.environ.pop(_PARENT, "")
+    return int(told) if told.isdecimal() else 0
 
 
 class Child(Struct):
@@ -136,8 +149,17 @@ class Supervisor:
                 self._ended(child, child.process.returncode, now)
 
     def _start(self, child: Child, now: float) -> None:
-        child.process = subprocess.Popen(child.command, start_new_session=True)  # noqa: S603 - our own command line
-        child.started = now
+        try:
+            child.process = subprocess.Popen(  # noqa: S603 - our own command line
+                child.command,
+                start_new_session=True,
+                env={**os.environ, _PARENT: str(os.getpid())},
+            )
+        except OSError as error:  # no memory, no processes left, an interpreter being replaced
+            child.young_deaths += 1
+            self._start_later(child, now, f"not started: {error}")
+        else:
+            child.started = now
 
     def _ended(self, child: Child, code: int, now: float) -> None:
         child.process = None
@@ -148,12 +170,15 @@ class Supervisor:
             child.exit_code = code if code >= 0 else 128 - code
             return
         child.young_deaths = child.young_deaths + 1 if now - child.started < _YOUNG_S else 0
+        died = signal_name(-code) if code < 0 else f"exit code {code}"
+        self._start_later(child, now, died)
+
+    def _start_later(self, child: Child, now: float, died: str) -> None:
         delay = (
             delay_ms(_RESTART, child.young_deaths, 0, self._rng) if child.young_deaths > 1 else 0
         )
         child.not_before = now + delay / 1000
         child.restarts += 1
-        died = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         logger.warning(
             "child_restarted", extra={"worker": child.name, "died": died, "delay_ms": delay}
         )

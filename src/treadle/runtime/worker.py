@@ -170,6 +170,11 @@ class Worker:
         """Return the event that is set when a drain has handed back and settled everything."""
         return self._order.closed
 
+    def grace_left(self) -> float | None:
+        """Return how many seconds of the grace period are left, below 0 after it; None without a drain."""
+        ends = self._order.ends
+        return None if ends is None else ends - self._clock.monotonic()
+
     def _info(self) -> bytes:
         about = {
             "host": socket.gethostname(),

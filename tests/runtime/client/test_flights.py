@@ -6,11 +6,12 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from tests.support.clients import Shop, enqueue, make_job
+from tests.support.clients import Shop, enqueue, held, make_job
 from treadle.broker.base import Durability
 from treadle.conformance.faults import Fault
-from treadle.domain.job import Ref
+from treadle.domain.job import After, Ref
 from treadle.domain.state import State
+from treadle.domain.unique import OnConflict
 from treadle.errors import (
     BrokerRefused,
     BrokerUnavailable,
@@ -117,6 +118,34 @@ async def test_a_lost_reply_is_asked_for_again_and_stores_once(shop: Shop, clien
     (queue,) = (await client.stats()).queues
     assert (job.id, queue.waiting) == ("job-1", 1)
     assert shop.arrived.enqueues == [1, 1]
+
+
+@pytest.mark.promise(3)
+async def test_who_stored_a_job_is_not_known_if_its_reply_was_lost(
+    shop: Shop, client: Client
+) -> None:
+    first = await enqueue(client, "new")
+    again = await enqueue(client, "new")
+    shop.faults.script("enqueue", Fault.LOSE_REPLY)
+    lost = await enqueue(client, "lost", due=After(60_000))
+    shop.faults.script("enqueue", Fault.LOSE_REPLY)
+    other = await enqueue(client, "lost", payload=b'{"to":"eve"}')
+
+    assert (first.is_new, again.is_new) == (True, False)
+    assert lost.is_new is None, "it is there with the same content"
+    assert other.is_new is False, "it is there with another content"
+
+
+@pytest.mark.promise(3)
+async def test_a_key_that_another_job_holds_after_a_lost_reply_is_another_job(
+    shop: Shop, client: Client
+) -> None:
+    await enqueue(client, "holder", unique=held(OnConflict.EXISTING))
+    shop.faults.script("enqueue", Fault.LOSE_REPLY)
+
+    job = await enqueue(client, "late", unique=held(OnConflict.EXISTING))
+
+    assert (job.id, job.is_new) == ("holder", False)
 
 
 @pytest.mark.promise(3)

@@ -19,11 +19,15 @@ from tests.support.children import alive
 from tests.support.source import ROOT
 from treadle.broker.base import Lease
 from treadle.domain.job import After
-from treadle.domain.outcome import Failed, Outcome, Rejected, Snoozed, Succeeded
+from treadle.domain.outcome import Failed, Lost, Outcome, Rejected, Snoozed, Succeeded
 from treadle.errors import LeaseLost
+from treadle.runtime.clock import SystemClock
+from treadle.runtime.crew import Crew
 from treadle.runtime.handlers import AnyHandler
-from treadle.runtime.processes import DIED, ProcessPool
+from treadle.runtime.processes import DIED, UNBORN, ProcessPool
 from treadle.runtime.registry import Registry
+from treadle.runtime.solo import Alone
+from treadle.runtime.threads import ThreadPool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -82,6 +86,30 @@ async def test_a_child_that_dies_fails_its_attempt_and_is_replaced(how: str, say
     assert failed.error.type == DIED
     assert says in failed.error.message
     assert _result(after)[0] == 5
+
+
+async def test_a_child_that_starts_too_late_is_not_said_to_be_killed() -> None:
+    async with ThreadPool(1) as threads, ProcessPool(1, start_s=0.001) as processes:
+        failed = _failed(await Bench(threads, processes).run(children.pid))
+
+    assert failed.error.type == UNBORN
+    assert "longer than 0.001 s to start" in failed.error.message
+    assert "SIGKILL" not in failed.error.message
+    assert "Import less" in failed.error.message
+
+
+@pytest.mark.promise(7)
+async def test_a_suspect_whose_child_starts_too_late_was_not_tried() -> None:
+    parts: dict[str, Any] = dict.fromkeys(("chain", "tools", "admit", "done"))
+    crew = Crew(size=1, handlers={}, clock=SystemClock(), **parts)
+    alone = Alone(APP, lambda: (crew, crew))
+    vars(alone)["_children"] = ProcessPool(1, start_s=0.001)
+
+    async with bench() as tools:
+        outcome = await alone.run(tools.attempt(children.pid))
+
+    assert isinstance(outcome, Lost)
+    assert not outcome.started
 
 
 async def test_a_child_that_died_while_idle_costs_no_attempt() -> None:

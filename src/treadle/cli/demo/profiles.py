@@ -41,7 +41,7 @@ def examples(copies: int = _COPIES) -> Sequence[Job]:
         for item in read(BytesIO(lines), partial(_numbered, maker, number)):
             if isinstance(item, Bad):
                 raise FleetFailed(f"the example jobs do not fit: {item}")
-            made.append(item)
+            made.append(item.job)
     return made
 
 

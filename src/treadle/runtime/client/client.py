@@ -40,7 +40,7 @@ from treadle.runtime.client.accepting import key_held, refusal, together
 from treadle.runtime.client.ask import Asked, ask, not_found, replace
 from treadle.runtime.client.check import JobCheck
 from treadle.runtime.client.ending import Decode, result_of
-from treadle.runtime.client.flights import FLIGHT_JOBS, Result
+from treadle.runtime.client.flights import FLIGHT_JOBS, Echo, Result
 from treadle.runtime.client.lane import Lane
 from treadle.runtime.clock import BrokerClock
 from treadle.runtime.duration import Duration, to_ms
@@ -149,7 +149,7 @@ class Client:
             JobNotFound: if it is not known.
         """
         record = await self.get(Ref(queue, id))
-        return Job(self, record.job, record)
+        return Job(self, record.job, record, None, False)
 
     async def final(self, ref: Ref, timeout: Duration | None = None) -> Record:
         """Wait until a job is final and return its record.
@@ -286,13 +286,15 @@ class Client:
                     return Job(self, job)
                 case Refused():
                     return refusal(job, result)
+                case Echo(record=own):
+                    return Job(self, own.job, own, None, None)
                 case Duplicate(record=holder):
                     same = (holder.job.queue, holder.job.id) == (job.queue, job.id)
                     unique = None if same else job.unique
                 case _:
                     assert_never(result)
             if unique is None or unique.on_conflict is OnConflict.EXISTING:
-                return Job(self, holder.job, holder)
+                return Job(self, holder.job, holder, None, False)
             if unique.on_conflict is OnConflict.REJECT:
                 return key_held(job, holder)
             if await replace(lane, holder, job, self._rng):

@@ -6,7 +6,8 @@ of those leads the next one. There is no task in the background, so nothing outl
 
 What may go wrong. The leader is cancelled: the others of its flight go again, with the next leader.
 The reply is lost, or the deadline comes first: whoever still has time goes again. Going again
-is safe, since a job is stored once under its id. So each caller learns one of three things in bounded
+is safe, since a job is stored once under its id; if it is there then, nobody can tell who stored it
+(`Echo`). So each caller learns one of three things in bounded
 time: stored, not stored (`NotAccepted`), or not known (`Uncertain`).
 """
 
@@ -21,7 +22,7 @@ from msgspec import Struct
 
 from treadle.broker.base import Applied, Broker, Clock, Duplicate
 from treadle.broker.sleeper import Sleeper
-from treadle.domain.job import Job
+from treadle.domain.job import Job, Record, Ref
 from treadle.domain.outcome import Refused
 from treadle.errors import BrokerUnavailable, NotAccepted, Uncertain
 
@@ -30,7 +31,17 @@ FLIGHT_JOBS: Final = 1_000
 _AGAIN_S: Final = 0.1
 _TOO_LATE_S: Final = 0.001
 
-Result = Applied | Duplicate | Refused
+
+class Echo(Struct, frozen=True, kw_only=True):
+    """This id is known, but an earlier call whose reply was lost may be the one that stored it."""
+
+    record: Record
+
+
+Answer = Applied | Duplicate | Refused
+"""What a broker says."""
+Result = Answer | Echo
+"""What a caller learns."""
 
 
 class _Caller(Struct, eq=False):
@@ -54,9 +65,9 @@ class _Caller(Struct, eq=False):
             raise self.failure
         return self.results
 
-    def land(self, results: Sequence[Result]) -> None:
-        """Take what the broker answered."""
-        self.results = results
+    def land(self, results: Sequence[Answer], *, again: bool) -> None:
+        """Take what the broker answered; `again` says that it may have been told before."""
+        self.results = list(map(_heard_again, self.jobs, results)) if again else results
         self.is_answered = True
 
     def raises(self, failure: Exception) -> None:
@@ -183,14 +194,29 @@ class Flights:
         broker = await self._broker()
         one = len(going) == 1
         jobs = going[0].jobs if one else [job for caller in going for job in caller.jobs]
+        again = [caller.sent for caller in going]
         for caller in going:
             caller.sent = True
         enqueued = await broker.enqueue(jobs)
         self.synced(enqueued.now)
         end = 0
-        for caller in going:
+        for caller, sent_before in zip(going, again, strict=True):
             begin, end = end, end + len(caller.jobs)
-            caller.land(enqueued.results if one else enqueued.results[begin:end])
+            results = enqueued.results if one else enqueued.results[begin:end]
+            caller.land(results, again=sent_before)
+
+
+def _heard_again(job: Job, answer: Answer) -> Result:
+    """Read the answer to a job that an earlier call may have stored.
+
+    A job of the same id and body may be its own. Another body is somebody else's, unless it was
+    replaced since; and who has lost its body cannot be told.
+    """
+    if not isinstance(answer, Duplicate) or answer.record.ref != Ref(job.queue, job.id):
+        return answer
+    there = answer.record
+    own = there.job == job or there.forgotten or job.unique is not None
+    return Echo(record=there) if own else answer
 
 
 def _named(jobs: Sequence[Job]) -> str:
