@@ -25,6 +25,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 # What a second Python can tell us that the first cannot; processes, pages and wheels are the same.
 CORE_TESTS = ["tests/unit", "tests/runtime"]
 PROVEN = ["tests/contract", "tests/conformance", "tests/simulation"]
+SLOW_PROOFS = ["tests/cli", "tests/plugins", "tests/property"]
 # Most tests wait for processes and clocks: one more test process than there are cores halves the time.
 PARALLEL = ("-n", str((os.cpu_count() or 1) + 1))
 
@@ -70,10 +71,10 @@ def _distributions(folder: str) -> list[Path]:
     return sorted(found.parent for found in Path(folder).glob("*/pyproject.toml"))
 
 
-def _install(session: nox.Session, group: str) -> None:
-    """Install Treadle, its plugins and a dependency group at the pinned versions."""
-    plugins = [part for path in _distributions("plugins") for part in ("-e", str(path))]
-    session.install("-c", CONSTRAINTS, "-e", ".", *plugins, *_group(group))
+def _install(session: nox.Session, group: str, *plugins: Path) -> None:
+    """Install Treadle and a dependency group at the pinned versions; plugins only where they count."""
+    paths = [part for path in plugins for part in ("-e", str(path))]
+    session.install("-c", CONSTRAINTS, "-e", ".", *paths, *_group(group))
 
 
 def _tools_of_plugins() -> list[str]:
@@ -105,7 +106,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=MAIN_PYTHON)
 def types(session: nox.Session) -> None:
     """Check types twice: mypy and pyright, both strict."""
-    _install(session, "types")
+    _install(session, "types", *_distributions("plugins"))
     roots = _present("src", "tests", "benchmarks", "noxfile.py")
     session.run("mypy", *roots, *map(str, Path("examples").glob("*.py")))
     for path in [*_distributions("plugins"), *_distributions("examples")]:
@@ -142,7 +143,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session(python=MAIN_PYTHON)
 def plugins(session: nox.Session) -> None:
     """Run the tests of the plugins, against real servers that they start."""
-    _install(session, "test")
+    _install(session, "test", *_distributions("plugins"))
     session.install("-c", CONSTRAINTS, *_tools_of_plugins())
     _pytest(session, ["plugins"], *PARALLEL, "-m", "not proof")
 
@@ -182,7 +183,7 @@ def proof(session: nox.Session) -> None:
         session.run("qrun", "verify", url, "--examples", examples, "--resume", kept)
     both = ("--differential", ",".join(urls))
     session.run("qrun", "verify", *both, "--examples", str(int(examples) // 2))
-    session.run("python", "-m", "pytest", *PARALLEL, "tests/cli", "tests/property", "-m", "proof")
+    session.run("python", "-m", "pytest", *PARALLEL, *SLOW_PROOFS, "-m", "proof")
     session.run("python", "-m", "pytest", *PARALLEL, *PROVEN, "-m", "slow and not planted")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.source import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.timeout(300)]
 
 EXAMPLE = ROOT / "examples/broker-lmdb"
 MOST_LINES = 400

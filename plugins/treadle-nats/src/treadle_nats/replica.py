@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from treadle.broker.sqlite.bulk import store_plain
+from treadle.broker.sqlite.connection import Connection
 from treadle.broker.sqlite.enqueue import stored_results
 from treadle.broker.sqlite.migrate import migrate
 from treadle.broker.sqlite.transaction import Effects, Transaction
@@ -24,7 +25,6 @@ from treadle.broker.values import Enqueued
 from treadle.domain.job import Job
 from treadle.domain.limits import RAW_BYTES
 from treadle.errors import BrokerUnavailable, TreadleError
-from treadle_nats import turns
 from treadle_nats.commands import Command, Enqueue
 
 _SETTINGS: Final = """
@@ -65,13 +65,12 @@ class Replica:
             raw.executescript(_SETTINGS)
             migrate(raw, file or Path("the tables of the log"))
             raw.execute(_PARTS)
-            raw.executescript(turns.TABLES)
         except BaseException:
             raw.close()
             raise
         if file is not None:
             file.unlink()  # the system keeps it until it is closed
-        self.connection = turns.TurnConnection(raw)
+        self.connection = Connection(raw)
         self.now = 0
         """The instant of the last message."""
 

@@ -210,6 +210,8 @@ def _write_row(tx: Transaction, row: Row, old: Head, head: Head, change: Change)
             row[SEQ],
         ),
     )
+    if head.blocked_on:
+        slots.stand_last(tx, [row[SEQ]])
 
 
 def _move(tx: Transaction, queue: int, job: Job, old: Head, head: Head, event: Event) -> None:

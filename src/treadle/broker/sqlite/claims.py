@@ -22,7 +22,7 @@ from treadle.broker.sqlite.rows import (
     record,
     shown_due,
 )
-from treadle.broker.sqlite.slots import Slots
+from treadle.broker.sqlite.slots import Slots, stand_last
 from treadle.broker.sqlite.statements import load
 from treadle.broker.sqlite.transaction import Transaction
 from treadle.domain.job import Fault, FaultCode, Head, Record
@@ -183,6 +183,7 @@ def _park(tx: Transaction, name: str, queue: int, rows: Sequence[Row]) -> int:
             for row, (look_ms, more) in zip(rows, looks, strict=True)
         ],
     )
+    stand_last(tx, [row[_SEQ] for row in rows])
     tally = tx.tally(queue)
     tally[State.WAITING] -= len(rows)
     tally[State.BLOCKED] += len(rows)

@@ -6,6 +6,8 @@ else. No counter is kept that a crash could leave wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from treadle.broker.sqlite.connection import Connection
 from treadle.broker.sqlite.rows import shown_due, standing_first
 from treadle.broker.sqlite.statements import load
@@ -49,6 +51,11 @@ class Slots:
 def anybody_waits(tx: Transaction) -> bool:
     """Tell whether any job waits for a slot of any key."""
     return bool(tx.rows(_SQL["any_waiter"])[0][0])
+
+
+def stand_last(tx: Transaction, rows: Sequence[int]) -> None:
+    """Let jobs that wait for a slot of a key stand behind all others that do, in this order."""
+    tx.many(_SQL["stand_last"], [(seq,) for seq in rows])
 
 
 def let_in(tx: Transaction, key: str, most: int = _LET_IN_AT_ONCE) -> None:

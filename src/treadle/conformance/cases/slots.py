@@ -339,3 +339,25 @@ async def a_freed_slot_lets_one_job_in_and_no_more(lab: Lab) -> None:
     assert ids(await hand.claim()) == ["c"]
     await stored(broker, make_job("f", key="smtp"))
     assert await hand.claim() == []
+
+
+@case(
+    "C284",
+    "who waits for a key is let in in the order of coming, however long until the next look",
+    level=Level.FLOW,
+)
+async def who_waits_for_a_key_is_let_in_in_the_order_of_coming(lab: Lab) -> None:
+    broker, hand = lab.broker, await lab.hand()
+    await broker.set_limit("smtp", 1)
+    first = make_job("b", key="smtp")
+    await stored(broker, make_job("a", key="smtp"), first)
+    (running,) = await hand.claim()
+    for _ in range(3):  # each look puts the next one off for longer
+        await act(broker, await known(broker, first), LookedAt())
+        assert await hand.claim() == []
+    await stored(broker, make_job("c", key="smtp"))
+    assert await hand.claim() == []
+
+    await hand.end(running, Succeeded())
+
+    assert ids(await hand.claim()) == ["b"]

@@ -21,9 +21,18 @@ SELECT count(*) FROM (
 SELECT EXISTS (SELECT 1 FROM job INDEXED BY job_wait WHERE blocked_on IS NOT NULL);
 
 -- name: waiters
--- plan: job_wait
-SELECT seq, id, queue FROM job INDEXED BY job_wait
-WHERE blocked_on IS NOT NULL AND blocked_on = ? ORDER BY due, prio, seq LIMIT ?;
+-- plan: job_turn
+SELECT seq, id, queue FROM job INDEXED BY job_turn
+WHERE blocked_on IS NOT NULL AND blocked_on = ? ORDER BY turn LIMIT ?;
+
+-- name: stand_last
+-- plan: INTEGER PRIMARY KEY
+-- plan: job_turn
+UPDATE job
+SET turn = 1 + coalesce((
+    SELECT max(others.turn) FROM job AS others INDEXED BY job_turn
+    WHERE others.blocked_on IS NOT NULL AND others.blocked_on = job.blocked_on), 0)
+WHERE seq = ?;
 
 -- name: let_in
 -- The head is domain.head.unblocked.
