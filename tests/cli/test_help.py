@@ -62,11 +62,13 @@ def test_every_command_takes_a_url_and_tells_its_variables(path: str) -> None:
     assert "--quiet" in text
 
 
-READS = "jobs list,jobs show,dead list,dead show,queues list,workers,plugins,config,doctor,wait"
-READS += ",cron list,cron next,cron explain"
+READS = (
+    *("jobs list", "jobs show", "dead list", "dead show", "cron list", "cron next", "cron explain"),
+    *("queues list", "workers", "plugins", "config", "doctor", "wait"),
+)
 
 
-@pytest.mark.parametrize("path", READS.split(","))
+@pytest.mark.parametrize("path", READS)
 def test_every_command_that_reads_writes_json_if_asked(path: str) -> None:
     assert "--json" in _help(f"qrun {path}")
 
