@@ -24,10 +24,11 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 # What a second Python can tell us that the first cannot; processes, pages and wheels are the same.
 CORE_TESTS = ["tests/unit", "tests/runtime"]
+CORE_NAMES = "not sqlite and not trio"
 PROVEN = ["tests/contract", "tests/conformance", "tests/simulation"]
 SLOW_PROOFS = ["tests/cli", "tests/plugins", "tests/property"]
-# Most tests wait for processes and clocks: one more test process than there are cores halves the time.
-PARALLEL = ("-n", str((os.cpu_count() or 1) + 1))
+# Most tests wait for processes and clocks: two test processes a core take less than half the time.
+PARALLEL = ("-n", str(2 * (os.cpu_count() or 1)))
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -124,9 +125,9 @@ def tests(session: nox.Session) -> None:
 
 
 def _core_tests(session: nox.Session) -> None:
-    """Run the tests that another Python can break; real files wait on the main one."""
+    """Run the tests that another Python can break; real files and trio wait on the main one."""
     _install(session, "test")
-    _pytest(session, CORE_TESTS, *PARALLEL, "-m", "not crash and not slow", "-k", "not sqlite")
+    _pytest(session, CORE_TESTS, *PARALLEL, "-m", "not crash and not slow", "-k", CORE_NAMES)
 
 
 for _version, _path in OTHER_PYTHONS.items():
