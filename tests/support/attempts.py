@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -92,3 +93,17 @@ async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await anyio.sleep(0.002)
+
+
+async def cut_short(run: Callable[[], Awaitable[object]], begun: threading.Event) -> bool:
+    """Cancel what runs once its thread has begun; tell whether it was cancelled."""
+
+    async def wait() -> None:
+        await run()
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await until(begun.is_set)
+            scope.cancel()
+    return scope.cancelled_caught

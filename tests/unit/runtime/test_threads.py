@@ -12,7 +12,7 @@ import anyio
 import pytest
 from anyio import lowlevel
 
-from tests.support.attempts import until
+from tests.support.attempts import cut_short, until
 from treadle.runtime.threads import ThreadPool
 
 _current = contextvars.ContextVar("_current", default="none")
@@ -121,30 +121,31 @@ async def test_many_short_calls_all_come_back() -> None:
 @pytest.mark.anyio
 async def test_a_cancelled_call_is_told_to_stop_and_waited_for() -> None:
     stop = Stop()
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     def work() -> None:
+        begun.set()
         stop.told.wait(10)
         ended.set()
 
     async with ThreadPool(1) as pool:
-        with anyio.move_on_after(0.05) as scope:
-            await pool.call(work, stop)
+        assert await cut_short(lambda: pool.call(work, stop), begun)
 
-        assert scope.cancelled_caught
         assert ended.is_set()
         assert pool.abandoned == 0
 
 
 @pytest.mark.anyio
 async def test_a_thread_that_will_not_end_is_abandoned_counted_and_replaced() -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        release.wait()
 
     async with ThreadPool(1, patience=0.05) as pool:
-        with anyio.move_on_after(0.05) as scope:
-            await pool.call(release.wait, Stop())
+        assert await cut_short(lambda: pool.call(work, Stop()), begun)
 
-        assert scope.cancelled_caught
         assert pool.abandoned == 1
         assert await pool.call(lambda: "a fresh thread", None) == "a fresh thread"
 
@@ -232,16 +233,16 @@ async def _hello() -> str:
 
 
 def test_a_call_into_a_loop_that_ended_harms_nobody(anyio_backend: str) -> None:
-    release, ended = threading.Event(), threading.Event()
+    begun, release, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
+        begun.set()
         release.wait(10)
         ended.set()
 
     async def main() -> None:
         async with ThreadPool(1, patience=0.01) as pool:
-            with anyio.move_on_after(0.01):
-                await pool.call(work, None)
+            await cut_short(lambda: pool.call(work, None), begun)
 
     anyio.run(main, backend=anyio_backend)
     release.set()
