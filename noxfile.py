@@ -2,8 +2,8 @@
 
 `nox` alone runs lint, types, tests, conformance, plugins and docs, in minutes. The gate goes on with `floor`
 (the lowest dependencies that are promised), `proof`, `mutants` and `simulation`. On their own:
-`crash`, `coverage`, `bench`, `build`, `fmt` (formats instead of complaining) and `constraints`
-(renews the pinned set).
+`scheduler`, `crash`, `coverage`, `bench`, `build`, `fmt` (formats instead of complaining) and
+`constraints` (renews the pinned set).
 
 Arguments after `--` go to pytest: `nox -s tests -- -x -k retry`; `-n0` keeps it in one process.
 """
@@ -26,7 +26,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 CORE_TESTS = ["tests/unit", "tests/runtime"]
 CORE_NAMES = "not sqlite and not trio"
 PROVEN = ["tests/contract", "tests/conformance", "tests/simulation"]
-SLOW_PROOFS = ["tests/cli", "tests/plugins", "tests/property"]
+SLOW_PROOFS = ["tests/cli", "tests/plugins"]
 # Most tests wait for processes and clocks: two test processes a core take less than half the time.
 PARALLEL = ("-n", str(2 * (os.cpu_count() or 1)))
 
@@ -202,6 +202,13 @@ def simulation(session: nox.Session) -> None:
     options = session.posargs or ["--seeds", "0:5000", "--processes", "2"]
     session.run("python", "-m", "treadle.testing.sim", *options)
     session.run("python", "-m", "pytest", *PARALLEL, "tests/simulation", "-m", "slow and planted")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def scheduler(session: nox.Session) -> None:
+    """Fire schedules over every zone and each of its transitions from 2000 to 2037."""
+    _install(session, "test")
+    session.run("python", "-m", "pytest", "tests/property", "-m", "proof", *session.posargs)
 
 
 @nox.session(python=MAIN_PYTHON, default=False)
