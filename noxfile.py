@@ -2,8 +2,8 @@
 
 `nox` alone runs lint, types, tests, conformance, plugins and docs, in minutes. The gate goes on with `floor`
 (the lowest dependencies that are promised), `proof`, `mutants` and `simulation`. On their own:
-`scheduler`, `crash`, `coverage`, `bench`, `build`, `fmt` (formats instead of complaining) and
-`constraints` (renews the pinned set).
+`servers`, `cluster`, `fuzz`, `scheduler`, `crash`, `coverage`, `bench`, `build`, `fmt` (formats instead
+of complaining) and `constraints` (renews the pinned set).
 
 Arguments after `--` go to pytest: `nox -s tests -- -x -k retry`; `-n0` keeps it in one process.
 """
@@ -26,6 +26,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 CORE_TESTS = ["tests/unit", "tests/runtime"]
 CORE_NAMES = "not sqlite and not trio"
 PROVEN = ["tests/contract", "tests/conformance", "tests/simulation"]
+STORES = ["plugins/treadle-redis", "plugins/treadle-nats"]
 SLOW_PROOFS = ["tests/cli", "tests/plugins"]
 # Most tests wait for processes and clocks: two test processes a core take less than half the time.
 PARALLEL = ("-n", str(2 * (os.cpu_count() or 1)))
@@ -108,6 +109,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types twice: mypy and pyright, both strict."""
     _install(session, "types", *_distributions("plugins"))
+    session.install("-c", CONSTRAINTS, *_tools_of_plugins())
     roots = _present("src", "tests", "benchmarks", "noxfile.py")
     session.run("mypy", *roots, *map(str, Path("examples").glob("*.py")))
     for path in [*_distributions("plugins"), *_distributions("examples")]:
@@ -141,12 +143,38 @@ def conformance(session: nox.Session) -> None:
     _pytest(session, PROVEN, *PARALLEL, "-m", "not slow")
 
 
+def _on_servers(session: nox.Session, paths: list[str], *options: str) -> None:
+    """Run tests of the plugins, which start the servers that they need."""
+    _install(session, "test", *_distributions("plugins"))
+    session.install("-c", CONSTRAINTS, *_tools_of_plugins())
+    _pytest(session, paths, *options)
+
+
 @nox.session(python=MAIN_PYTHON)
 def plugins(session: nox.Session) -> None:
     """Run the tests of the plugins, against real servers that they start."""
-    _install(session, "test", *_distributions("plugins"))
-    session.install("-c", CONSTRAINTS, *_tools_of_plugins())
-    _pytest(session, ["plugins"], *PARALLEL, "-m", "not proof")
+    _on_servers(session, ["plugins"], *PARALLEL, "-m", "not proof and not cluster")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def servers(session: nox.Session) -> None:
+    """Prove the brokers of the plugins at length: 1,000 programs each, and Redis 7 beside Valkey."""
+    _on_servers(session, STORES, *PARALLEL, "-m", "proof and not cluster")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def cluster(session: nox.Session) -> None:
+    """Kill servers that have others beside them: Sentinel, Redis Cluster, three NATS servers.
+
+    One test at a time, so that the gaps which they print (`-s` is set) are those of a failover.
+    """
+    _on_servers(session, STORES, "-m", "cluster", "-s")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def fuzz(session: nox.Session) -> None:
+    """Ask the HTTP interface what its specification allows, and what it does not."""
+    _on_servers(session, ["plugins/treadle-web"], "-m", "proof")
 
 
 @nox.session(python=MAIN_PYTHON)
@@ -160,12 +188,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=MAIN_PYTHON, default=False)
 def floor(session: nox.Session) -> None:
-    """Run the tests on the lowest versions that pyproject.toml allows."""
+    """Run the tests on the lowest versions that pyproject.toml allows; long ones tell nothing more there."""
     if session.venv_backend != "uv":
         session.error("only uv resolves to the lowest versions: install nox[uv]")
     session.install("--resolution", "lowest-direct", "-e", ".", *_group("test"))
     skipped = ("--ignore=tests/docs", "--ignore=tests/simulation")
-    _pytest(session, ["tests"], *PARALLEL, "-m", "not (crash or proof)", *skipped)
+    _pytest(session, ["tests"], *PARALLEL, "-m", "not (crash or proof or slow)", *skipped)
 
 
 @nox.session(python=MAIN_PYTHON, default=False)
@@ -223,7 +251,7 @@ def coverage(session: nox.Session) -> None:
     """Measure which lines of the core the tests reach, in worker processes too."""
     _install(session, "coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "--timeout=180", "tests", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "tests", *session.posargs)
     session.run("coverage", "combine")
     session.run("coverage", "report")
 

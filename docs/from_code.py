@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from treadle.errors import TreadleError
 from treadle.settings import values as settings_module
 from treadle.settings.loading import NAMES
 from treadle.settings.sources import PLAIN_NAMES
-from treadle.settings.values import Settings
+from treadle.settings.values import UNSET, ScheduleSettings, Settings
 
 _MEANINGS: Mapping[str, str] = {
     "payload_limit": "The largest payload that is accepted; at most 4 MiB.",
@@ -132,18 +133,69 @@ def _exit_of(kind: type[TreadleError]) -> int:
 
 def settings() -> str:
     """Return one row a setting: its path, variable, default and meaning."""
-    told = dict(_meanings(Settings))
-    defaults = {path: shown for path, shown, _ in Settings().rows()}
+    told, defaults = _told(), _defaults()
     rows = (
         (
             f"`{path}`",
             f"`{variable}`",
-            f"`{defaults[path]}`" if defaults[path] != "-" else "-",
-            _cell(told.get(path) or _MEANINGS.get(path, "")),
+            f"`{defaults[path]}`" if defaults[path] else "-",
+            _cell(told[path]),
         )
         for variable, path in NAMES.items()
     )
     return _table(("setting", "variable", "default", "meaning"), rows)
+
+
+def _told() -> Mapping[str, str]:
+    """Map each setting to what it means."""
+    return {**_MEANINGS, **dict(_meanings(Settings))}
+
+
+def _defaults() -> Mapping[str, str]:
+    """Map each setting to its default as it is written; "" where there is none."""
+    return {path: "" if shown == UNSET else shown for path, shown, _ in Settings().rows()}
+
+
+def schedule_settings() -> str:
+    """Return one row a field of a schedule: its path, default and meaning."""
+    plain = ScheduleSettings(every=timedelta(minutes=1))
+    given = {field: getattr(plain, field) for field in plain.__struct_fields__}
+    rows = (
+        (
+            f"`schedules.NAME.{field}`",
+            f"`{given[field]}`" if isinstance(given[field], str) else "-",
+            _cell(meaning),
+        )
+        for field, meaning in _meanings(ScheduleSettings)
+    )
+    return _table(("setting", "default", "meaning"), rows)
+
+
+def env_example() -> str:
+    """Return a `.env` that changes nothing: every variable, with its default, in a comment."""
+    told, defaults = _told(), _defaults()
+    lines = [
+        "# All settings of Treadle with their defaults. Copy this to .env, and uncomment what shall",
+        "# differ. Lists are separated by commas, durations are 250ms, 30s, 1h30m.",
+        "# Written by `python docs/generate.py`.",
+    ]
+    for variable, path in NAMES.items():
+        meaning = " ".join(told[path].split())
+        lines += ["", f"# {meaning}", f"#{variable}={defaults[path]}"]
+    lines += ["", "# Names without our prefix, which rank below those above."]
+    for variable, path in PLAIN_NAMES.items():
+        # The default of the broker stands above; these two are for a broker that is none of the box.
+        default = "" if path == "url" else defaults[path]
+        lines.append(f"#{variable}={default}")
+    lines += [
+        "",
+        "# A schedule beside those of the code: any name in the place of NIGHTLY.",
+        "#QRUN_SCHEDULES_NIGHTLY_CRON=30 2 * * *",
+        "#QRUN_SCHEDULES_NIGHTLY_TZ=Europe/Berlin",
+        "#QRUN_SCHEDULES_NIGHTLY_TYPE=report.build",
+        '#QRUN_SCHEDULES_NIGHTLY_PAYLOAD={"region": "eu"}',
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _meanings(kind: type[Struct], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -264,11 +316,13 @@ __all__ = [
     "broker",
     "capabilities",
     "commands",
+    "env_example",
     "error_entries",
     "error_tree",
     "hooks",
     "plain_names",
     "reasons",
+    "schedule_settings",
     "settings",
     "shown_states",
     "transitions",

@@ -2,8 +2,8 @@
 
 `python docs/generate.py` rewrites the generated parts of the pages in place: the regions between
 `<!-- generated: NAME -->` and `<!-- end -->`, the diagram of the state machine, the lines
-`Shown by:` of the guarantees (tests, and cases of the conformance kit) and the last cells of the
-contracts. With `--check` it changes nothing and says what is stale; a test does the same.
+`Shown by:` of the guarantees (tests, and cases of the conformance kit), the last cells of the
+contracts, and `.env.example`. With `--check` it changes nothing and says what is stale; a test does the same.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "errors": from_code.error_entries,
     "settings": from_code.settings,
     "plain-names": from_code.plain_names,
+    "schedule-settings": from_code.schedule_settings,
     "hooks": from_code.hooks,
     "commands": from_code.commands,
     "broker": from_code.broker,
@@ -47,7 +48,10 @@ REGIONS: Mapping[str, Callable[[], str]] = {
 def generated() -> dict[Path, str]:
     """Return every page and picture that has generated parts, as it should be."""
     tests = {marker: marked(marker) for marker in ("promise", "contract")}
-    wanted = {DOCS / "reference" / "state-machine.svg": diagram.draw()}
+    wanted = {
+        DOCS / "reference" / "state-machine.svg": diagram.draw(),
+        ROOT / ".env.example": from_code.env_example(),
+    }
     for page in sorted(DOCS.rglob("*.md")):
         text = REGION.sub(_region, page.read_text(encoding="utf-8"))
         if page.name == "guarantees.md":

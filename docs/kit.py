@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 from treadle.conformance import Case, cases_of
 from treadle.conformance.mutants import mutants as every_mutant
@@ -11,10 +10,10 @@ from treadle.conformance.mutants import mutants as every_mutant
 
 def cases() -> str:
     """Return a table of the cases for each group of operations, in the order of their ids."""
-    parts = [
-        f"### {group.replace('_', ' ')}\n\n{_table(list(found))}"
-        for group, found in groupby(cases_of(), key=lambda case: case.group)
-    ]
+    groups: dict[str, list[Case]] = {}
+    for case in cases_of():
+        groups.setdefault(case.group, []).append(case)
+    parts = [f"### {group.replace('_', ' ')}\n\n{_table(found)}" for group, found in groups.items()]
     return "\n\n".join(parts)
 
 

@@ -23,11 +23,15 @@ _SETTINGS = re.compile(
 # What may block for as long as others please. Reading a small file at start-up is left alone.
 _BLOCKING = ("time.sleep", "socket.", "ssl.", "sqlite3.")
 
-# In CI the same commit gets the same answer; elsewhere each run searches further.
-hypothesis.settings.register_profile(
-    "gate", deadline=None, print_blob=True, derandomize="CI" in os.environ
+# In CI the same commit gets the same answer; elsewhere each run searches further. How long an
+# example takes is the machine's affair.
+_PATIENT = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=5_000)
+hypothesis.settings.register_profile(
+    "gate", _PATIENT, print_blob=True, derandomize="CI" in os.environ
+)
+hypothesis.settings.register_profile("thorough", _PATIENT, max_examples=5_000)
 hypothesis.settings.load_profile("gate")
 
 

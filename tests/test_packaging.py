@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Build the wheel as an installer does, with the backend that is installed here."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=50)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
     (built,) = folder.glob("treadle-*-py3-none-any.whl")
     return zipfile.ZipFile(built)
 
@@ -40,7 +40,7 @@ def _python(program: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=240,
     )
     return done.stdout
 

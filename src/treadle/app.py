@@ -6,10 +6,11 @@ needed, so a module that defines handlers can be imported anywhere.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from random import Random
 from threading import RLock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -19,10 +20,12 @@ from treadle.broker.base import Broker, Clock, Durability
 from treadle.broker.url import BrokerUrl, parse
 from treadle.domain.job import Policy
 from treadle.domain.selection import Ordered
+from treadle.domain.timetable import refuse_more
 from treadle.errors import ConfigurationError
 from treadle.plugins import Plugins
 from treadle.runtime.client import Client, plain_json
 from treadle.runtime.clock import SystemClock
+from treadle.runtime.declared import Declared, configured
 from treadle.runtime.duration import Duration, to_ms
 from treadle.runtime.handle import Job
 from treadle.runtime.options import WorkerOptions
@@ -162,6 +165,24 @@ class Jobs(Registry):
         return self.settings.payload_limit
 
     @property
+    def timetable(self) -> Mapping[str, Declared]:
+        """Return the schedules that its workers fire, by name: of the code, and of the settings.
+
+        Raises:
+            ConfigurationError: if one of the settings fits no handler, or has a name of the code's.
+        """
+        code, settings = self.declared, self.settings
+        if not settings.schedules:
+            return code
+        refuse_more(len(code) + len(settings.schedules) - 1)
+        for name in sorted(code.keys() & settings.schedules.keys()):
+            raise ConfigurationError(
+                f"the code has a schedule of this name: give another one - at `$.schedules.{name}`"
+            )
+        own = {name: configured(name, settings, self) for name in settings.schedules}
+        return MappingProxyType({**code, **own})
+
+    @property
     def schedules(self) -> Schedules:
         """Return the timetable in the store: list, change, pause and resume schedules at run time."""
         self.load_plugins()
@@ -234,10 +255,14 @@ class Jobs(Registry):
 
         `burst` ends it when nothing is due any more; `app` is the `module:attribute` under which a
         child process finds this object.
+
+        Raises:
+            ConfigurationError: if a schedule of the settings fits no handler.
         """
         from treadle.runtime.worker import Worker  # noqa: PLC0415 - who only enqueues needs none
 
         self.load_plugins()
+        _ = self.timetable  # what is wrong with it is told here, and not by a session that runs
         own = self.settings.worker
         options = structs.replace(
             worker_options(own),

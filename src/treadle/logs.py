@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -79,6 +79,22 @@ class MaskUrls(logging.Filter):
         return True
 
 
+class NameJob(logging.Filter):
+    """Add the job to every record that something in an attempt writes, unless it names one itself."""
+
+    def __init__(self, about: Callable[[], Mapping[str, object]]) -> None:
+        super().__init__()
+        self._about = about
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, with the fields that it lacks."""
+        own = vars(record)
+        if "job_id" not in own:
+            for name, value in self._about().items():
+                own.setdefault(name, value)
+        return True
+
+
 def chosen_format(wanted: LogFormat | None, stream: TextIO) -> LogFormat:
     """Return the format that was asked for; else console on a terminal, JSON elsewhere."""
     if wanted is not None:
@@ -92,15 +108,19 @@ def configure(
     level: LogLevel = LogLevel.INFO,
     stream: TextIO | None = None,
     redact: Sequence[str] = (),
+    about: Callable[[], Mapping[str, object]] | None = None,
 ) -> LogFormat:
     """Send every log record of this process to `stream` (stderr), in one format.
 
-    Fields whose paths fit `redact` are not shown. Replaces the handlers of the root logger, so
+    Fields whose paths fit `redact` are not shown. `about` is asked for the fields of the job that
+    runs where a record is written. Replaces the handlers of the root logger, so
     calling it again changes the format.
     """
     out = sys.stderr if stream is None else stream
     chosen = chosen_format(format, out)
     handler = logging.StreamHandler(out)
+    if about is not None:
+        handler.addFilter(NameJob(about))
     handler.addFilter(MaskUrls())
     handler.setFormatter(_formatter(chosen, colors=out.isatty(), redact=redact))
     root = logging.getLogger()

@@ -34,6 +34,7 @@ def as_it_was() -> Iterator[None]:
     """Put back what the handlers of a test change in this process."""
     folder, spoken = Path.cwd(), locale.setlocale(locale.LC_ALL)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we run in the background
     yield
     os.chdir(folder)
     locale.setlocale(locale.LC_ALL, spoken)
@@ -62,7 +63,7 @@ async def test_threads_that_a_handler_starts_hold_nothing_up_and_are_reported(pl
 
     @place.jobs.handler("threads")
     def threads() -> None:
-        thread = threading.Thread(target=stop.wait, args=(30,))
+        thread = threading.Thread(target=stop.wait, args=(120,))
         thread.start()
         started.append(thread)
 
@@ -74,7 +75,7 @@ async def test_threads_that_a_handler_starts_hold_nothing_up_and_are_reported(pl
             fields = await report.wait()
     stop.set()
     for thread in started:
-        await anyio.to_thread.run_sync(thread.join, 5)
+        await anyio.to_thread.run_sync(thread.join, 60)
 
     assert {record.head.state for record in records} == {State.SUCCEEDED}
     assert set(fields["threads"]) & {thread.name for thread in started}
@@ -111,7 +112,7 @@ async def test_a_handler_that_changes_the_process_does_not_hurt_the_worker(
             fields = await changed.wait()
             await deaf.wait()
             after = await good.enqueue(5)
-            result = await after.result(timeout=10)
+            result = await after.result(timeout=60)
 
     assert record.head.state is State.SUCCEEDED
     assert result == 2.5
@@ -158,7 +159,7 @@ class Leaky:
 
     async def until_ended(self, id: str) -> None:
         """Wait until the task of a job has come to an end."""
-        await asyncio.wait([self.made[id]], timeout=20)
+        await asyncio.wait([self.made[id]], timeout=60)
         assert self.made[id].cancelled()
 
 
@@ -203,10 +204,10 @@ async def test_what_a_leaked_task_raises_hurts_neither_its_job_nor_the_worker(pl
 
     job = await leak.enqueue()
     async with place.worker(concurrency=1):
-        assert await job.result(timeout=10) == "done"
+        assert await job.result(timeout=60) == "done"
         await asyncio.wait(kept)
         again = await leak.enqueue()
-        assert await again.result(timeout=10) == "done"
+        assert await again.result(timeout=60) == "done"
 
     assert isinstance(kept[0].exception(), ValueError)
 
@@ -272,7 +273,7 @@ async def test_what_a_client_needs_outlives_the_attempt_that_connected_it(place:
         broker,
         clock=place.clock,
         broker_clock=BrokerClock(place.clock),
-        timeout_s=5,
+        timeout_s=60,
         durability=None,
     )
     leaky = Leaky(place)

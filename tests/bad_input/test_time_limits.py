@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.support.attempts import until
 from tests.support.logs import told
 from tests.support.places import Place
 from treadle import Context
@@ -29,7 +30,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease_and_its_neighbours
 ) -> None:
     @place.jobs.handler("block")
     async def block() -> str:
-        time.sleep(2.5)  # noqa: ASYNC251 - that is the misdeed
+        time.sleep(6.5)  # noqa: ASYNC251 - that is the misdeed
         return "done"
 
     @place.jobs.handler("quick")
@@ -37,7 +38,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease_and_its_neighbours
 
     id = await place.store("block")
     others = [await place.store("quick") for _ in range(5)]
-    options: dict[str, Any] = {"lease_ms": 900, "beat_ms": 100, "sweep_ms": 100}
+    options: dict[str, Any] = {"lease_ms": 4_000, "beat_ms": 100, "sweep_ms": 100}
     elsewhere = place.make_worker(name="w2", selection=Ordered(("none",)), **options)
     sweeper = threading.Thread(target=anyio.run, args=(elsewhere.run,), daemon=True)
     sweeper.start()
@@ -46,13 +47,13 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease_and_its_neighbours
         async with place.worker(concurrency=1, **options):
             records = await place.until_final(id, *others)
     elsewhere.drain(0)
-    await anyio.to_thread.run_sync(sweeper.join, 10)
+    await anyio.to_thread.run_sync(sweeper.join, 60)
 
     assert {record.head.state for record in records} == {State.SUCCEEDED}
     assert [[row.event for row in record.history] for record in records] == [["succeed"]] * 6
     assert elsewhere.report.lost == 0
-    (warning,) = [each for each in caplog.records if each.message == "loop_blocked"]
-    assert "time.sleep(2.5)" in vars(warning)["stack"]
+    warnings = [vars(each) for each in caplog.records if each.message == "loop_blocked"]
+    assert any("time.sleep(6.5)" in warning["stack"] for warning in warnings)
 
 
 async def test_handlers_that_stop_when_told_fail_as_timeout_and_are_retried(place: Place) -> None:
@@ -71,7 +72,7 @@ async def test_handlers_that_stop_when_told_fail_as_timeout_and_are_retried(plac
             await anyio.sleep(60)
         return ctx.attempt
 
-    policy = Policy(max_attempts=2, timeout_ms=150)
+    policy = Policy(max_attempts=2, timeout_ms=1_000)
     ids = [await place.store(name, policy=ONE_SHORT_TRY) for name in ("async", "sync")]
     again = await place.store("second", policy=policy)
 
@@ -138,7 +139,7 @@ async def test_a_thread_that_ignores_the_stop_is_abandoned_and_its_slot_goes_on(
 
     @place.jobs.handler("deaf")
     def deaf() -> None:
-        release.wait(30)
+        release.wait(240)
 
     @place.jobs.handler("good")
     def good() -> str:
@@ -150,9 +151,7 @@ async def test_a_thread_that_ignores_the_stop_is_abandoned_and_its_slot_goes_on(
         (dead,) = await place.until_final(bad)
         fine = await place.store("good")
         (record,) = await place.until_final(fine)
-        with anyio.fail_after(10):
-            while not worker.report.stuck:  # noqa: ASYNC110 - a count, told by no event
-                await anyio.sleep(0.05)
+        await until(lambda: bool(worker.report.stuck))
         release.set()
 
     assert (dead.head.state, dead.head.reason) == (State.DEAD, "timeout")
@@ -183,7 +182,7 @@ async def test_a_worker_that_lost_a_tenth_of_its_slots_asks_to_be_replaced(place
         for event in stopped:
             await event.wait()
         place.clock.advance(6_000)
-        with anyio.move_on_after(15):
+        with anyio.move_on_after(120):
             await worker.closed.wait()
         records += [await place.get(id) for id in ids]
         release.set()

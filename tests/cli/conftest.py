@@ -63,7 +63,7 @@ class Qrun:
         """Return the environment of a process of this folder."""
         return {**os.environ, "QRUN_URL": self.url, **environment}
 
-    def process(self, *arguments: str, input: str = "", timeout: float = 40, **env: str) -> Ran:
+    def process(self, *arguments: str, input: str = "", timeout: float = 240, **env: str) -> Ran:
         """Run the command in a process of its own, to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "treadle", *arguments],

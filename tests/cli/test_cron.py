@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
-from datetime import datetime
+import subprocess
+import threading
+from datetime import datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -177,7 +181,7 @@ def test_a_scheduler_of_its_own_enqueues_and_ends_cleanly(with_schedules: Qrun) 
             if '"cron_fired"' in line:
                 break
         scheduler.send_signal(signal.SIGTERM)
-        out, _ = scheduler.communicate(timeout=20)
+        out, _ = scheduler.communicate(timeout=120)
     finally:
         scheduler.kill()
         scheduler.wait()
@@ -188,6 +192,91 @@ def test_a_scheduler_of_its_own_enqueues_and_ends_cleanly(with_schedules: Qrun) 
     assert states
     assert all(id.startswith("cron:tick:") for id in states)
     assert set(states.values()) == {"queued"}
+
+
+TOML = """
+[schedules.from-settings]
+every = "1s"
+type = "tick"
+payload = { to = "eve" }
+queue = "of-settings"
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.contract("F17", "F26")
+def test_a_schedule_of_the_settings_is_fired_until_it_is_removed_there(
+    with_schedules: Qrun,
+) -> None:
+    file = with_schedules.write("treadle.toml", TOML)
+    scheduler = with_schedules.start("scheduler", "--log-format", "json")
+    assert scheduler.stderr is not None
+    try:
+        lines = (json.loads(line) for line in scheduler.stderr if '"cron_fired"' in line)
+        said = next(line for line in lines if line["schedule"] == "from-settings")
+    finally:
+        scheduler.kill()
+        scheduler.communicate()
+    listed = with_schedules("cron", "list", "--json").objects
+    fired = with_schedules("jobs", "list", "--queue", "of-settings", "--json").objects
+    file.unlink()
+    after = with_schedules("cron", "list", "--json").objects
+
+    (kept,) = [row for row in listed if row["name"] == "from-settings"]
+    (lost,) = [row for row in after if row["name"] == "from-settings"]
+    assert (kept["state"], kept["origin"], lost["state"]) == ("active", "settings", "orphan")
+    assert said["job_id"] in [job["id"] for job in fired]
+    assert (said["type"], said["queue"], said["status"]) == ("tick", "of-settings", "queued")
+    assert all(job["id"].startswith("cron:from-settings:") for job in fired)
+
+
+def test_a_schedule_of_the_settings_that_fits_no_handler_ends_with_2(with_schedules: Qrun) -> None:
+    with_schedules.write("treadle.toml", TOML.replace('"tick"', '"tock"'))
+
+    for command in (["scheduler"], ["scheduler", "--quiet"], ["worker", "--burst"]):
+        ran = with_schedules(*command)
+
+        assert ran.code == 2
+        assert "Did you mean 'tick'? - at `$.schedules.from-settings.type`" in ran.err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.promise(11)
+def test_schedulers_on_one_file_fire_each_tick_once_though_one_is_killed(
+    with_schedules: Qrun,
+) -> None:
+    with_schedules.write("jobs.py", CRON_APP.replace("every(1,", "every(1, look_back=3_600,"))
+    schedulers = [with_schedules.start("scheduler", "--log-format", "json") for _ in range(3)]
+    fired: SimpleQueue[str] = SimpleQueue()
+    listeners = [threading.Thread(target=_tell, args=(each, fired)) for each in schedulers]
+    try:
+        for listener in listeners:
+            listener.start()
+        said = [fired.get(timeout=240) for _ in range(2)]
+        schedulers[0].kill()
+        said += [fired.get(timeout=240) for _ in range(3)]
+    finally:
+        for scheduler in schedulers:
+            scheduler.kill()
+        for listener in listeners:
+            listener.join()
+        for scheduler in schedulers:
+            scheduler.communicate()
+
+    stored = sorted(with_schedules.states())
+    times = [datetime.fromisoformat(id.removeprefix("cron:tick:")) for id in stored]
+    assert len(set(said)) == len(said)
+    assert set(said) <= set(stored)
+    assert times == [times[0] + timedelta(seconds=n) for n in range(len(times))]
+
+
+def _tell(scheduler: subprocess.Popen[str], fired: SimpleQueue[str]) -> None:
+    """Tell the id of each job that a scheduler stored, until it ends."""
+    assert scheduler.stderr is not None
+    for line in scheduler.stderr:
+        if '"cron_fired"' in line:
+            fired.put(json.loads(line)["job_id"])
 
 
 def test_a_scheduler_without_a_broker_ends_with_4(with_schedules: Qrun, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ async def test_each_attempt_of_the_pool_works_as_long_and_fails_as_told() -> Non
 @pytest.mark.slow
 @pytest.mark.contract("F10")
 def test_the_demo_of_the_pool_loses_nothing(qrun: Qrun) -> None:
-    ran = qrun.process("demo", "--profile", "pool", "--json", timeout=75)
+    ran = qrun.process("demo", "--profile", "pool", "--json")
 
     (found,) = ran.objects
     assert ran.code == 0, ran.err

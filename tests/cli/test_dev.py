@@ -13,7 +13,7 @@ def _enqueue(qrun: Qrun, id: str) -> None:
 
 
 def _result(qrun: Qrun, id: str) -> str:
-    ran = qrun("wait", id, "--timeout", "30", "--json")
+    ran = qrun("wait", id, "--timeout", "120", "--json")
     assert ran.code == 0, ran.err
     return str(ran.objects[0]["result"])
 
@@ -37,7 +37,7 @@ def test_a_changed_file_restarts_the_worker_with_the_new_code(qrun: Qrun) -> Non
     _enqueue(qrun, "after")
     after = _result(qrun, "after")
     dev.terminate()
-    dev.communicate(timeout=30)
+    dev.communicate(timeout=120)
 
     assert (before, after) == ("sent hi to ada", "posted hi to ada")
     assert dev.returncode == 0

@@ -83,7 +83,7 @@ def test_the_help_loads_no_codec_no_loop_no_plugin_and_nothing_pretty() -> None:
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=240
     )
 
     assert done.stdout.splitlines()[-1] == ""

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 
 from tests.cli.conftest import GIVEN_UP, Qrun
-from tests.cli.test_worker import SLOW_APP
 from tests.support.factories import make_job
 from treadle.domain.job import ErrorInfo
 from treadle.domain.outcome import Failed
 
+GATED_APP = '''
+from pathlib import Path
+
+import anyio
+
+from treadle import Context, Jobs
+
+jobs = Jobs()
+
+
+@jobs.handler("slow", retry=0)
+async def slow(ctx: Context) -> str:
+    """Say how far it is, and end when somebody has seen that."""
+    ctx.progress(1, 2, "half")
+    while not Path("seen").exists():
+        await anyio.sleep(0.05)
+    return "done"
+'''
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def _on_terminal(qrun: Qrun, *arguments: str, **environment: str) -> str:
-    """Run the command with a terminal as stdout and stderr; return what it shows."""
+def _on_terminal(
+    qrun: Qrun,
+    *arguments: str,
+    see: Callable[[bytes], object] = bytes.strip,
+    **environment: str,
+) -> str:
+    """Run the command with a terminal as stdout and stderr; return what it shows.
+
+    `see` is called with all that was shown so far, whenever there is more.
+    """
     ours, theirs = os.openpty()
     environment = {"TERM": "xterm-256color", "COLUMNS": "120", **environment}
     process = subprocess.Popen(
@@ -41,7 +66,8 @@ def _on_terminal(qrun: Qrun, *arguments: str, **environment: str) -> str:
             if not part:
                 break
             shown += part
-    process.wait(30)
+            see(shown)
+    process.wait(120)
     return shown.decode()
 
 
@@ -93,13 +119,16 @@ def test_markup_in_what_a_job_brings_has_no_meaning(qrun: Qrun) -> None:
 
 
 def test_waiting_shows_how_far_the_handlers_say_they_are(qrun: Qrun) -> None:
-    qrun.write("jobs.py", SLOW_APP)
-    payload = json.dumps({"mark": str(qrun.folder / "mark"), "seconds": 2.5}).encode()
-    qrun.enqueue(make_job(id="slow-one", type="slow", payload=payload))
+    qrun.write("jobs.py", GATED_APP)
+    qrun.enqueue(make_job(id="slow-one", type="slow"))
     worker = qrun.start("worker", "--burst", "--quiet")
 
-    shown = _on_terminal(qrun, "wait", "slow-one", "--timeout", "30")
-    worker.communicate(timeout=30)
+    def see(shown: bytes) -> None:
+        if b"half" in shown:
+            (qrun.folder / "seen").touch()
+
+    shown = _on_terminal(qrun, "wait", "slow-one", "--timeout", "240", see=see)
+    worker.communicate(timeout=120)
 
     assert "half" in shown
     assert "1/2" in shown

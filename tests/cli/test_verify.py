@@ -109,7 +109,7 @@ def test_programs_go_on_where_they_were_broken_off(qrun: Qrun) -> None:
 
     assert json.loads((qrun.folder / "state.json").read_text())["done"] == 1
     assert first.objects[0]["result"] == again.objects[0]["result"] == "passed"
-    assert again.objects[0]["took_ms"] < first.objects[0]["took_ms"] / 2
+    assert "machine: goes on behind 250 of 250 examples" in again.err
     other = qrun(*options, "--examples", "250", "--seed", "7")
     assert other.code == 2
     assert "belongs to another run" in other.err
@@ -136,7 +136,7 @@ def test_brokers_that_differ_fail_with_a_program_to_replay(
     qrun: Qrun, broken: dict[str, str]
 ) -> None:
     options = ("--differential", "memory://,broken://", "--examples", "200", "--json")
-    ran = qrun.process("verify", *options, timeout=50, **broken)
+    ran = qrun.process("verify", *options, timeout=240, **broken)
 
     row, _ = ran.objects
     assert (ran.code, row["result"]) == (1, "failed")
@@ -148,7 +148,7 @@ def test_what_failed_is_told_with_the_way_to_see_it_again(
     qrun: Qrun, broken: dict[str, str]
 ) -> None:
     options = ("--only", "machine", "--examples", "200")
-    ran = qrun.process("verify", "broken://", *options, timeout=50, **broken)
+    ran = qrun.process("verify", "broken://", *options, timeout=240, **broken)
 
     assert ran.code == 1
     assert "FAILED machine" in ran.out
@@ -158,7 +158,7 @@ def test_what_failed_is_told_with_the_way_to_see_it_again(
 @pytest.mark.proof
 def test_a_broker_that_hangs_gives_a_row(qrun: Qrun, broken: dict[str, str]) -> None:
     options = ("--only", "C821", "--backend", "asyncio", "--json")
-    ran = qrun.process("verify", "broken://", *options, timeout=50, **broken)
+    ran = qrun.process("verify", "broken://", *options, timeout=240, **broken)
 
     row, _ = ran.objects
     assert (ran.code, row["result"]) == (1, "failed")
@@ -170,7 +170,7 @@ def test_a_broker_that_never_connects_fails_and_holds_up_nobody(
     qrun: Qrun, broken: dict[str, str]
 ) -> None:
     options = ("--only", "machine", "--only", "leaks", "--json")
-    ran = qrun.process("verify", "broken://nowhere", *options, timeout=50, **broken)
+    ran = qrun.process("verify", "broken://nowhere", *options, timeout=240, **broken)
 
     *rows, total = ran.objects
     assert {row["result"] for row in rows} == {"failed"}

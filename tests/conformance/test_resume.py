@@ -197,7 +197,7 @@ def test_the_command_says_behind_what_it_goes_on(tmp_path: Path) -> None:
 
     first, again = (
         subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=True
         )
         for _ in range(2)
     )

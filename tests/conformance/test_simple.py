@@ -113,6 +113,15 @@ def make(shelf: Shelf) -> type[ShelfBroker]:
     return type("OneShelf", (ShelfBroker,), {"shelf": shelf})
 
 
+def test_a_broker_without_storage_cannot_be_made() -> None:
+    class Half(SimpleBroker):
+        async def describe(self) -> Description:
+            return Description(name="half", version="1", durability=Durability.NONE)
+
+    with pytest.raises(TypeError, match="storage"):
+        Half(parse("half://here"), MovableClock())  # type: ignore[abstract]  # that is the point
+
+
 @given(st.lists(texts, max_size=4), st.lists(texts, max_size=4))
 def test_keys_of_texts_sort_as_their_texts_do(left: list[str], right: list[str]) -> None:
     as_bytes = [[part.encode() for part in parts] for parts in (left, right)]

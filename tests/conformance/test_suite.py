@@ -37,7 +37,7 @@ def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """Run pytest as an author does, far from this repository."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *args]
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=50, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -110,7 +110,7 @@ def test_pytest_without_the_kit_loads_none_of_it(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=240,
         check=True,
     )
 
@@ -157,7 +157,7 @@ def test_the_cases_explain_themselves_without_pytest(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=240,
         check=True,
     )
 
@@ -173,7 +173,7 @@ def test_without_assertions_nothing_is_claimed_to_be_proven(tmp_path: Path) -> N
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=240,
         check=False,
     )
 

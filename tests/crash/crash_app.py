@@ -12,7 +12,7 @@ import anyio
 from treadle import Context, Jobs
 
 if Path("slow_import").exists():
-    time.sleep(1)
+    time.sleep(float(Path("slow_import").read_text()))
 
 jobs = Jobs()
 
@@ -50,10 +50,11 @@ async def crash(ctx: Context) -> None:
 
 
 @jobs.handler("block")
-async def block(ctx: Context, ms: int, after_ms: int = 0) -> str:
-    """Block the loop, as no handler should."""
+async def block(ctx: Context, ms: int, after: str = "") -> str:
+    """Block the loop, as no handler should: at once, or after the worker has logged this."""
     _note("start", ctx)
-    await anyio.sleep(after_ms / 1000)
+    while after not in Path("worker.log").read_text():  # noqa: ASYNC240, ASYNC110 - it will block anyway
+        await anyio.sleep(0.02)
     time.sleep(ms / 1000)  # noqa: ASYNC251 - that is what it is for
     _note("end", ctx)
     return "done"

@@ -21,7 +21,7 @@ from treadle.domain.state import FINAL, State
 from treadle.runtime.clock import SystemClock
 
 APP = Path(__file__).with_name("crash_app.py")
-QUICK_LEASE = ("--lease", "2s")
+QUICK_LEASE = ("--lease", "4s")
 
 
 class Site:
@@ -52,10 +52,10 @@ class Site:
             if process.poll() is None:
                 process.terminate()
                 try:
-                    process.wait(5)
+                    process.wait(20)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait(5)
+                    process.wait(60)
 
     def ask(self, question: Callable[[Broker], Any]) -> Any:
         """Run an async question against the store."""
@@ -125,7 +125,7 @@ class Site:
         )
 
     def until_running(
-        self, ids: Sequence[str], count: int = 1, timeout: float = 30
+        self, ids: Sequence[str], count: int = 1, timeout: float = 120
     ) -> list[Record]:
         """Wait until `count` of the jobs run."""
         return self.wait(
@@ -160,7 +160,7 @@ def make(id: str, type: str, payload: bytes = b"{}", policy: Policy = DEFAULT_PO
 def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process as the kernel would, and wait until it is gone."""
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
 
 
 __all__ = ["QUICK_LEASE", "Site", "kill", "make"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import pytest
@@ -13,8 +12,6 @@ import pytest
 from tests.crash.site import QUICK_LEASE, Site, kill, make
 from treadle.domain.job import Policy
 from treadle.domain.state import State
-
-pytestmark = pytest.mark.timeout(180)  # real processes on a machine that may be busy
 
 
 @pytest.mark.promise(1, 4, 5)
@@ -34,15 +31,14 @@ def test_five_kills_lose_no_job_and_finish_each_once(site: Site) -> None:
 
 
 @pytest.mark.promise(5)
-def test_a_worker_restarted_in_place_takes_over_its_leases_in_two_seconds(site: Site) -> None:
-    ids = site.works(2, ms=60_000)
-    worker = site.worker()
+def test_a_worker_restarted_in_place_takes_over_leases_that_run_for_an_hour(site: Site) -> None:
+    ids = site.works(2, ms=600_000)
+    worker = site.worker("--lease", "1h")
     before = site.until_running(ids, 2)
     kill(worker)
 
-    site.worker()
+    site.worker("--lease", "1h")
     fences = {record.job.id: record.head.fence for record in before}
-    started = time.monotonic()
     again = site.wait(
         lambda all_: all(
             r.head.fence > fences[r.job.id] + 1 and r.head.state is State.RUNNING for r in all_
@@ -51,9 +47,6 @@ def test_a_worker_restarted_in_place_takes_over_its_leases_in_two_seconds(site: 
     )
 
     assert all([row.event for row in record.history] == ["lose"] for record in again)
-    assert (
-        time.monotonic() - started < 10
-    )  # far less than the lease of 15 s, starting Python included
 
 
 @pytest.mark.promise(5)
@@ -64,7 +57,7 @@ def test_another_worker_takes_over_after_the_lease(site: Site) -> None:
     kill(dying)
 
     site.worker(*QUICK_LEASE, name="other")
-    records = site.until_final(ids, 30)
+    records = site.until_final(ids)
 
     assert {record.head.state for record in records} == {State.SUCCEEDED}
     assert all(record.head.session != "" for record in records)
@@ -77,7 +70,7 @@ def test_one_crasher_is_quarantined_and_no_neighbour_is_blamed(site: Site) -> No
     good += site.enqueue([make(f"late-{n}", "work", b'{"ms": 5}') for n in range(100)])
 
     site.worker("--processes", "1", "--concurrency", "10", *QUICK_LEASE)
-    records = site.until_final([*good, bad], 90)
+    records = site.until_final([*good, bad])
 
     crasher = records[-1]
     assert (crasher.head.state, crasher.head.reason) == (State.DEAD, "quarantined")
@@ -90,12 +83,12 @@ def test_one_crasher_is_quarantined_and_no_neighbour_is_blamed(site: Site) -> No
 @pytest.mark.promise(8)
 @pytest.mark.contract("F05")
 def test_sigterm_under_load_finishes_what_runs_and_hands_back_the_rest(site: Site) -> None:
-    ids = site.works(200, ms=50)
+    ids = site.works(1_500, ms=50)
     worker = site.worker("--concurrency", "4")
-    site.until_done(ids, 10)
+    site.until_done(ids[:10], 10)
 
     worker.send_signal(signal.SIGTERM)
-    code = worker.wait(10)
+    code = worker.wait(120)
 
     records = site.records(ids)
     states = Counter(record.head.state for record in records)
@@ -109,13 +102,13 @@ def test_sigterm_under_load_finishes_what_runs_and_hands_back_the_rest(site: Sit
 
 @pytest.mark.promise(8)
 def test_a_second_sigterm_means_no_grace(site: Site) -> None:
-    ids = site.works(2, ms=60_000)
-    worker = site.worker()
+    ids = site.works(2, ms=600_000)
+    worker = site.worker("--grace", "10m")
     site.until_running(ids, 2)
 
     worker.send_signal(signal.SIGTERM)
     worker.send_signal(signal.SIGINT)
-    code = worker.wait(10)
+    code = worker.wait(120)
 
     assert code == 0
     assert {record.head.state for record in site.records(ids)} == {State.WAITING}
@@ -123,12 +116,12 @@ def test_a_second_sigterm_means_no_grace(site: Site) -> None:
 
 @pytest.mark.promise(6)
 def test_a_handler_that_blocks_the_loop_keeps_its_lease(site: Site) -> None:
-    (id,) = site.enqueue([make("blocker", "block", b'{"ms": 5000}')])
+    (id,) = site.enqueue([make("blocker", "block", b'{"ms": 9000}')])
     site.worker(*QUICK_LEASE, name="blocked")
     site.until_running([id])
     site.worker(*QUICK_LEASE, name="sweeper")
 
-    (record,) = site.until_final([id], 30)
+    (record,) = site.until_final([id])
 
     assert record.head.state is State.SUCCEEDED
     assert [row.event for row in record.history] == ["succeed"]
@@ -139,13 +132,13 @@ def test_a_handler_that_blocks_the_loop_keeps_its_lease(site: Site) -> None:
 @pytest.mark.promise(6)
 def test_a_blocked_loop_cannot_hold_a_job_beyond_its_time_limit(site: Site) -> None:
     policy = Policy(timeout_ms=1_000, max_attempts=1)
-    (id,) = site.enqueue([make("stuck", "block", b'{"ms": 12000}', policy)])
+    (id,) = site.enqueue([make("stuck", "block", b'{"ms": 200000}', policy)])
     site.worker()
 
-    (record,) = site.until_final([id], 30)
+    (record,) = site.until_final([id])
 
     assert (record.head.state, record.head.reason) == (State.DEAD, "timeout")
-    assert record.head.finished - record.head.claimed < 8_000
+    assert record.head.finished - record.head.claimed < 200_000, "it still blocked"
 
 
 @pytest.mark.promise(10)
@@ -160,7 +153,7 @@ def test_a_process_handler_that_spins_is_killed_and_one_that_dies_fails(site: Si
     )
     site.worker()
 
-    spin, die, fine = site.until_final(ids, 30)
+    spin, die, fine = site.until_final(ids)
 
     assert (spin.head.state, spin.head.reason) == (State.DEAD, "timeout")
     assert die.head.state is State.DEAD

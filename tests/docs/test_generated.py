@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from docs import diagram, generate
 from tests.support.source import ROOT
 from treadle.domain.state import TRANSITIONS, State
+from treadle.settings import NAMES, PLAIN_NAMES, Settings, load
 
 WANTED = generate.generated()
 
@@ -27,6 +29,20 @@ def test_every_generated_part_has_a_place_in_a_page() -> None:
     text = "".join(WANTED.values())
 
     assert {match["name"] for match in generate.REGION.finditer(text)} == set(generate.REGIONS)
+
+
+@pytest.mark.contract("F18")
+def test_the_example_of_dotenv_is_all_settings_and_their_defaults(tmp_path: Path) -> None:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert "\n".join(re.findall(r"(?m)^[^#\n].*$", text)) == ""
+
+    given = dict(re.findall(r"(?m)^#(\w+)=(.*)$", text))
+    ours = {name: value for name, value in given.items() if not name.startswith("QRUN_SCHEDULES")}
+    (tmp_path / ".env").write_text("".join(f"{name}={ours[name]}\n" for name in ours))
+
+    assert ours.keys() == {*NAMES, *PLAIN_NAMES}
+    assert structs.replace(load(folder=tmp_path, environ={}), origins={}) == Settings()
+    assert list(load(folder=tmp_path, environ=given).schedules) == ["nightly"]
 
 
 def test_the_diagram_shows_every_state_and_every_event_of_the_table() -> None:

@@ -32,7 +32,7 @@ def qrun(folder: Path, entry_points: dict[str, str], *arguments: str) -> tuple[i
     (info / "entry_points.txt").write_text("\n".join(["[treadle.brokers]", *lines, ""]))
     command = [sys.executable, "-S", "-c", START, str(installed), *arguments]
     ran = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=240, check=False
     )
     return ran.returncode, ran.stderr
 

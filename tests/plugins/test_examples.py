@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.source import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ALLOWED = """
     [tool.treadle]
@@ -79,7 +79,7 @@ class Place:
             env={**self._environ, **environ},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -100,14 +100,14 @@ class Place:
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install Treadle and both plugins into an empty environment, as their README says."""
     home = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", home], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", home], check=True, timeout=240)
     programs = home / "bin"
     uv = shutil.which("uv")
     pip = [programs / "python", "-m", "pip"] if uv is None else [uv, "pip"]
     which = [] if uv is None else ["--python", programs / "python"]
     paths = [ROOT, ROOT / "examples/plugin-handlers", ROOT / "examples/plugin-middleware"]
     command = [*pip, "install", "-q", *which, "-c", ROOT / "constraints.txt", *paths]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return programs
 

@@ -18,7 +18,7 @@ def _run(folder: Path, *command: str) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

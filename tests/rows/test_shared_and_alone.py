@@ -97,7 +97,7 @@ ALONE = textwrap.dedent(
             async with jobs:
                 job = await hello.enqueue("ada")
                 await jobs.worker(burst=True).run()
-                print(await job.result(timeout=5))
+                print(await job.result(timeout=60))
 
         anyio.run(main)
     """
@@ -115,7 +115,7 @@ def test_an_empty_folder_and_no_server_are_enough_to_run_a_job(tmp_path: Path) -
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=240,
         check=False,
     )
 

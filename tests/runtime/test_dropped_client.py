@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import weakref
 from random import Random
 
 import anyio
@@ -49,3 +51,14 @@ def test_a_client_that_is_dropped_is_disconnected_when_its_loop_ends(backend: st
 
     assert anyio.run(main, backend=backend) == 0
     assert broker.disconnects == 1
+
+
+def test_a_client_that_is_dropped_does_not_keep_its_loop() -> None:
+    async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
+        await use_and_drop(make_broker())
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(main())
+    gc.collect()
+
+    assert loop() is None

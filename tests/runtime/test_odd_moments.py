@@ -295,9 +295,9 @@ async def test_a_thread_that_was_given_up_counts_as_stuck(works: Works) -> None:
 
     @works.registry.handler("stubborn")
     def stubborn() -> None:
-        release.wait(60)
+        release.wait()
 
-    id = await works.enqueue("stubborn", policy=Policy(max_attempts=1, timeout_ms=3_600_000))
+    id = await works.enqueue("stubborn", policy=Policy(max_attempts=1, timeout_ms=60_000))
 
     try:
         async with works.worker() as worker:

@@ -31,7 +31,7 @@ PLANTED = (
     ),
     Planted(
         name="a drain forgets what was prefetched",
-        file="runtime/shift.py",
+        file="runtime/closing.py",
         right="take_back() + self",
         wrong="take_back()[:0] + self",
     ),

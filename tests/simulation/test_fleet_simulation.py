@@ -40,7 +40,7 @@ def test_a_seed_is_the_same_run_in_another_process() -> None:
     here = run(7).trace.text()
     command = [sys.executable, "-m", "treadle.testing.sim", "--seed", "7", "--backend", "asyncio"]
 
-    there = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    there = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
 
     assert there.stdout == here
 
@@ -52,7 +52,7 @@ def test_two_seeds_are_two_runs() -> None:
 def test_pytest_prints_the_trace_of_a_seed() -> None:
     command = [sys.executable, "-m", "pytest", "--sim-seed", "7"]
 
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
 
     assert printed.stdout == run(7, backend=backend_of(7)).trace.text()
 
@@ -66,7 +66,7 @@ def test_pytest_prints_the_same_of_a_seed_whenever_it_is_asked() -> None:
             command,
             env={**os.environ, "PYTHONHASHSEED": number},
             capture_output=True,
-            timeout=50,
+            timeout=240,
             check=True,
         )
         for number in ("1", "2")

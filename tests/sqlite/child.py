@@ -54,7 +54,7 @@ def succeed(record: Record, now: int) -> Write:
 
 
 async def drain(url: str, name: str) -> None:
-    """Run jobs until none is left for a while: `ran` for each whose success was applied."""
+    """Run jobs until none is left and no more will come: `ran` for each whose success was applied."""
     async with connect(url) as store:
         session = (await store.open(name, 60_000, b"{}")).session
         held: list[Record] = []
@@ -66,10 +66,11 @@ async def drain(url: str, name: str) -> None:
                 say("ran" if isinstance(result, Applied) else "conflict", record.job.id)
             held, now = list(turned.records), turned.now
             if not held:
+                is_over = await store.document("enough") is not None
                 claimed = await store.claim(session, ["default"], 7, wait_ms=300)
                 held, now = list(claimed.records), claimed.now
-            if not held:
-                return
+                if is_over and not held:
+                    return
 
 
 async def hammer(url: str, name: str) -> None:
@@ -93,12 +94,12 @@ async def hammer(url: str, name: str) -> None:
 async def pick_up(url: str, name: str) -> None:
     """Wait for jobs, one after another, and never look at the file meanwhile."""
     async with connect(url) as store:
-        store.fallback_seconds = 60.0  # only the socket can wake it
+        store.fallback_seconds = 3_600.0  # only the socket can wake it
         session = (await store.open(name, 60_000, b"{}")).session
         await store.claim(session, ["default"], 1, wait_ms=1)
         say("ready")
         while True:
-            claimed = await store.claim(session, ["default"], 1, wait_ms=60_000)
+            claimed = await store.claim(session, ["default"], 1, wait_ms=3_600_000)
             say("got", *(record.job.id for record in claimed.records))
 
 

@@ -18,8 +18,8 @@ from treadle.broker.url import parse
 from treadle.conformance.clock import MovableClock
 from treadle.conformance.hand import Hand, act, make_job
 from treadle.domain.job import Policy
-from treadle.domain.outcome import DiscardAsked
-from treadle.errors import TooLarge
+from treadle.domain.outcome import DiscardAsked, Succeeded
+from treadle.errors import BrokerRefused, TooLarge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(4)]
 
@@ -104,6 +104,32 @@ async def test_a_damaged_fence_does_not_use_up_all_that_are_left(
     assert isinstance(await act(broker, damaged[0], DiscardAsked()), Applied)
 
     assert await first_fence(broker, "b") == 1
+
+
+@pytest.mark.parametrize("value", ["'many'", "x'ff00'", "1.5", "-7", str(2**62)])
+async def test_a_damaged_highest_fence_is_named_with_what_to_do(
+    file: Path, broker: SqliteBroker, hand: Hand, value: str
+) -> None:
+    await broker.enqueue([make_job("before")])
+    await look.on(file, f"UPDATE meta SET value = {value} WHERE name = 'fence'")  # noqa: S608 # of ours
+    told: list[BrokerRefused] = []
+
+    async def refused(name: str) -> None:
+        with pytest.raises(BrokerRefused) as caught:
+            await broker.enqueue([make_job(name)])
+        told.append(caught.value)
+
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(refused, f"refused-{number}")
+    record = await hand.claim_one()
+    await hand.end(record, Succeeded())
+
+    (message,) = {str(error) for error in told}
+    assert str(file) in message
+    assert "backup" in message
+    await look.on(file, message.partition('"')[2].rstrip('"'))
+    assert await first_fence(broker, "repaired") == 1_000_000_000_001
 
 
 async def test_a_neighbour_that_fails_does_not_lower_it(broker: SqliteBroker, hand: Hand) -> None:

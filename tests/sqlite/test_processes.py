@@ -14,6 +14,7 @@ from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
 from tests.sqlite import look
+from tests.support.attempts import until
 from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.url import parse
 from treadle.conformance.clock import MovableClock
@@ -79,12 +80,13 @@ async def test_processes_that_claim_from_one_file_run_each_job_once(
         async with started("drain", file, name) as child:
             ran.extend(f"{word} {job}" for word, job in await child.lines())
 
-    with anyio.fail_after(50):
+    with anyio.fail_after(240):
         async with anyio.create_task_group() as group:
             for name in ("one", "two", "three"):
                 group.start_soon(run, name)
             for start in range(300, 600, 50):
                 await stored(broker, *(make_job(name) for name in names[start : start + 50]))
+            await broker.put_document("enough", b"{}", 0)
 
     assert Counter(ran) == Counter(f"ran {name}" for name in names)
     assert look.counted(file) == look.scanned(file) == {"default": (0, 0, 0, 600, 0, 0)}
@@ -99,7 +101,7 @@ async def test_a_kill_in_the_middle_of_commits_loses_nothing_that_was_acknowledg
 
     for number, acknowledged in enumerate((3, 40, 17, 90)):
         async with started("hammer", file, f"round{number}") as child:
-            with anyio.fail_after(30):
+            with anyio.fail_after(120):
                 for _ in range(acknowledged):
                     word, *ids = await child.line()
                     (accepted if word == "stored" else done).update(ids)
@@ -122,7 +124,7 @@ async def test_a_waiting_process_is_woken_by_a_signal_not_by_looking(
     file: Path, broker: SqliteBroker
 ) -> None:
     async with started("pick_up", file, "waiter") as child:
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             assert await child.line() == ["ready"]
             for number in range(20):
                 await stored(broker, make_job(f"job-{number}"))
@@ -130,15 +132,15 @@ async def test_a_waiting_process_is_woken_by_a_signal_not_by_looking(
 
 
 async def test_a_reader_of_events_is_woken_by_the_commits_of_others(broker: SqliteBroker) -> None:
-    broker.fallback_seconds = 60.0
+    broker.fallback_seconds = 3_600.0
     start = (await broker.events(None)).cursor
     seen: list[str] = []
 
     async def read() -> None:
-        events = await broker.events(start, wait_ms=30_000)
+        events = await broker.events(start, wait_ms=3_600_000)
         seen.extend(entry.id for entry in events.entries)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(120):
         async with anyio.create_task_group() as group, broker.another() as other:
             group.start_soon(read)
             await anyio.wait_all_tasks_blocked()
@@ -164,13 +166,13 @@ async def test_a_waiting_claim_is_not_disturbed_by_other_queues(
 ) -> None:
     clock = CountingClock()
     async with SqliteBroker(parse(f"sqlite:///{file}"), clock) as mine:
-        mine.fallback_seconds = 60.0
+        mine.fallback_seconds = 3_600.0
         hand = await Hand.open(mine)
         before = clock.asked
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             async with anyio.create_task_group() as group:
-                group.start_soon(mine.claim, hand.session, ["mine"], 1, 60_000)
-                await anyio.wait_all_tasks_blocked()
+                group.start_soon(mine.claim, hand.session, ["mine"], 1, 3_600_000)
+                await until(lambda: clock.asked > before)  # it has looked, and waits
                 for _ in range(5):
                     await stored(broker, make_job(queue="theirs"))
                 await anyio.wait_all_tasks_blocked()
@@ -181,7 +183,7 @@ async def test_a_waiting_claim_is_not_disturbed_by_other_queues(
 
 async def test_an_error_of_the_disk_is_unavailable_or_uncertain_and_passes(file: Path) -> None:
     async with started("hit_limit", file, "worker") as child:
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             lines = await child.lines()
 
     raised, settled = lines
@@ -196,7 +198,7 @@ async def test_a_fork_leaves_the_file_to_the_parent_and_lets_the_child_begin_ane
     file: Path,
 ) -> None:
     async with started("fork", file, "child") as child:
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             lines = await child.lines()
 
     assert ["inherits", "0"] in lines

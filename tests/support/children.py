@@ -19,6 +19,7 @@ import anyio
 from anyio import lowlevel
 
 from treadle import Context, Depends
+from treadle.errors import LeaseLost
 from treadle.runtime.registry import Registry
 from treadle.runtime.signals import Snooze
 
@@ -118,3 +119,33 @@ async def leaks() -> int:
     found = sum(task.get_name() == "left" for task in asyncio.all_tasks())
     asyncio.get_running_loop().create_task(anyio.sleep(60), name="left")
     return found
+
+
+go, told = threading.Event(), threading.Event()
+said: list[str] = []
+
+
+@registry.handler("child.leaves", run_in="process")
+def leaves_a_thread(ctx: Context) -> None:
+    """Leave a thread behind that speaks when the next attempt runs."""
+
+    def speak() -> None:
+        go.wait(60)
+        ctx.log("late")
+        ctx.progress(1)
+        try:
+            ctx.run_async(ctx.step, "charge", charge, 1)
+        except LeaseLost as error:
+            said.append(type(error).__name__)
+        told.set()
+
+    threading.Thread(target=speak, daemon=True).start()
+
+
+@registry.handler("child.hears", run_in="process")
+def hears(ctx: Context) -> list[str]:
+    """Let the thread that an earlier attempt left speak; return what it was told."""
+    go.set()
+    told.wait(60)
+    ctx.log("own")
+    return said

@@ -251,3 +251,70 @@ def test_the_application_gets_its_own_broker_back() -> None:
         assert jobs.client is not before
 
     assert jobs.client is before
+
+
+@pytest.mark.anyio
+async def test_ticks_of_schedules_fire_at_their_own_instants_while_the_clock_moves() -> None:
+    jobs = Jobs("memory://")
+    ran: list[tuple[str, datetime]] = []
+
+    @jobs.cron("0 * * * *")
+    async def hourly() -> None:
+        ran.append(("hourly", it.now))
+
+    @jobs.every(1_500)
+    async def often() -> None:
+        ran.append(("often", it.now))
+
+    with JobsTest() as it:
+        it.use(jobs)
+        begun = it.now
+
+        await it.advance(minutes=24)
+        assert ran == []
+        await it.advance(minutes=36)
+
+        assert ran == [
+            ("often", begun + timedelta(minutes=25)),
+            ("often", begun + timedelta(minutes=50)),
+            ("hourly", begun + timedelta(hours=1)),
+        ]
+        assert [job.id[:11] for job in it.enqueued(hourly)] == ["cron:hourly"]
+
+
+@pytest.mark.anyio
+async def test_a_job_that_pauses_a_schedule_is_obeyed_on_the_way() -> None:
+    jobs = Jobs("memory://")
+    ran: list[str] = []
+
+    @jobs.every(3_600)
+    async def refresh() -> None:
+        ran.append("refresh")
+
+    @jobs.handler
+    async def stop() -> None:
+        await jobs.schedules.pause("refresh")
+
+    with JobsTest() as jobs_test:
+        jobs_test.use(jobs)
+        await stop.options(delay=4_000).enqueue()
+
+        await jobs_test.advance(hours=5)
+
+        assert ran == ["refresh"]
+
+
+def test_ticks_fire_in_tests_without_a_loop_too() -> None:
+    jobs = Jobs("memory://")
+    ran: list[str] = []
+
+    @jobs.every(60)
+    def refresh() -> None:
+        ran.append("refresh")
+
+    with JobsTest() as jobs_test:
+        jobs_test.use(jobs)
+
+        report = jobs_test.advance_sync(hours=1)
+
+        assert len(ran) == report.succeeded == 60

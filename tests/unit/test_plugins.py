@@ -13,6 +13,7 @@ import pytest
 from treadle.broker.memory import MemoryBroker
 from treadle.errors import BrokerMissing, ConfigurationError, PluginError
 from treadle.plugins import BROKERS, FIRST_PARTY, PLUGINS, PluginInfo, Plugins, Status, make_broker
+from treadle.plugins.catalog import SCHEMES, missing_broker
 from treadle.runtime.clock import SystemClock
 from treadle.runtime.registry import Registry
 from treadle.settings import Settings
@@ -128,11 +129,30 @@ def test_a_mistyped_scheme_asks_what_was_meant() -> None:
         make_broker("sqlit:///jobs.db", CLOCK)
 
 
-def test_a_strange_scheme_names_what_there_is() -> None:
+def test_a_strange_scheme_names_what_there_is_and_what_can_be_installed() -> None:
     with pytest.raises(BrokerMissing) as caught:
         make_broker("carrier-pigeon://loft", CLOCK)
 
-    assert str(caught.value) == "No broker for 'carrier-pigeon://'. Installed: memory, sqlite."
+    told = str(caught.value)
+    assert told.startswith(
+        "No broker for 'carrier-pigeon://'. Installed: memory, sqlite. To be had: "
+    )
+    assert "redis, rediss, valkey (pip install treadle-redis)" in told
+    assert told.endswith("Any other comes with a plugin that supplies 'carrier-pigeon'.")
+
+
+def test_nothing_is_recommended_whose_name_is_only_made_of_the_scheme() -> None:
+    with pytest.raises(BrokerMissing) as caught:
+        make_broker("acme://host", CLOCK)
+
+    assert "treadle-acme" not in str(caught.value)
+
+
+def test_a_strange_scheme_where_everything_known_is_installed_names_no_line() -> None:
+    told = missing_broker("acme", sorted(SCHEMES), ())
+
+    assert "pip install" not in told
+    assert told.endswith("valkey. Any other comes with a plugin that supplies 'acme'.")
 
 
 def test_a_disabled_broker_is_missing_and_says_who_disabled_it() -> None:

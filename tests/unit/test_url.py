@@ -72,6 +72,14 @@ def test_urls_are_masked_inside_other_text(text: str) -> None:
     assert "hunter2" not in masked(text)
 
 
+@pytest.mark.parametrize("name", ["password", "sslpassword", "PASSWD", "auth_token", "apikey"])
+def test_options_that_hold_secrets_are_masked(name: str) -> None:
+    shown = masked(f"cannot reach 'nats://host/0?user=ada&{name}=hunter2&namespace=shop'")
+
+    assert "hunter2" not in shown
+    assert "namespace=shop'" in shown
+
+
 @given(st.text("abc:/?#[]!$&'()*+,;=%", min_size=1), st.sampled_from(["redis", "nats", "postgres"]))
 def test_no_quoted_password_is_ever_printed(password: str, scheme: str) -> None:
     from urllib.parse import quote

@@ -60,9 +60,15 @@ class BrokerUrl(Struct, frozen=True, kw_only=True):
                 raise ConfigurationError(f"{self}: unknown option {name!r}. Known: {listed}")
 
 
+_LOGIN = re.compile(r"(?<=://)[^/\s]*@")
+_SECRET_OPTION = re.compile(
+    r"(?i)([?&][\w-]*(?:password|passwd|secret|token|api_?key)[\w-]*=)[^&#\s\"']+"
+)
+
+
 def masked(url: str) -> str:
-    """Return `url` with user and password replaced by stars."""
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", url)
+    """Return `url` with user, password and options that hold secrets replaced by stars."""
+    return _SECRET_OPTION.sub(r"\1***", _LOGIN.sub("***@", url))
 
 
 def parse(url: str) -> BrokerUrl:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from treadle.cli.call import Call, command
-from treadle.settings import NAMES, UNSET
+from treadle.settings import NAMES, UNSET, variable_of
 
 
 @command("config", reads=True)
@@ -17,7 +17,7 @@ def config(call: Call) -> None:
                 "name": path,
                 "value": None if value == UNSET else value,
                 "origin": origin,
-                "variable": variables.get(path),
+                "variable": variables.get(path) or variable_of(path),
             }
             for path, value, origin in rows
         )

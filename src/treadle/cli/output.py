@@ -13,6 +13,7 @@ from typing import Protocol
 import click
 import msgspec
 
+from treadle.cli.fitting import Narrow
 from treadle.logs import escape, escape_json
 
 _WIDEST = 60
@@ -58,13 +59,26 @@ class Output:
         for value in values:
             click.echo(json_line(value))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-        """Write rows of text: a drawn table on a terminal, aligned columns elsewhere."""
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        title: str = "",
+        narrow: Narrow | None = None,
+    ) -> None:
+        """Write rows of text: a drawn table on a terminal, aligned columns elsewhere.
+
+        `narrow` says what the table can do to become narrower; without it long cells are wrapped.
+        """
         safe = [[escape(cell) for cell in row] for row in rows]
         if self.pretty:
             from treadle.cli.pretty import draw  # noqa: PLC0415 - loads rich
 
-            draw(columns, safe, title)
+            left_out = draw(columns, safe, title, narrow)
+            if left_out:
+                self.note(
+                    f"No room for: {', '.join(left_out)}. A wider window or --json shows them."
+                )
             return
         for line in aligned([[name.upper() for name in columns], *safe]):
             click.echo(line)

@@ -6,11 +6,14 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Table
 from rich.text import Text
+
+from treadle.cli.fitting import GAP, INDENT, NOTHING, Layout, Narrow, fit, total
 
 _COLOURS = {
     "succeeded": "green",
@@ -22,10 +25,45 @@ _COLOURS = {
     "warning": "yellow",
     "failed": "red",
 }
+_EDGES = 2
+"""What a drawn table takes besides its columns and the gaps between them."""
+_INDENT = " " * INDENT
+_MOST_BELOW = 3
+"""So many lines of a text are shown below its row."""
 
 
-def draw(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Draw a table on stdout. Cells are plain text: no markup in them has a meaning."""
+def draw(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str = "",
+    narrow: Narrow | None = None,
+) -> tuple[str, ...]:
+    """Draw a table on stdout, and return the names of columns that it had no room for.
+
+    Cells are plain text: no markup in them has a meaning.
+    """
+    console = Console()
+    # A column without a single value only takes room from the others.
+    shown = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    columns = [columns[place] for place in shown]
+    rows = [[row[place] for place in shown] for row in rows]
+    widths = [
+        max(map(cell_len, (name, *(row[place] for row in rows))))
+        for place, name in enumerate(columns)
+    ]
+    whole = total(widths, range(len(widths))) + _EDGES
+    if narrow is None or whole <= console.width:
+        console.print(_table(columns, rows, title))
+        return ()
+    empty = [NOTHING.issuperset(row[place] for row in rows) for place in range(len(columns))]
+    layout = fit(columns, widths, empty, console.width, narrow)
+    if title:
+        console.print(Text(title), soft_wrap=True)
+    _draw_narrow(console, columns, rows, widths, layout)
+    return tuple(columns[place] for place in layout.left_out)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:
     table = Table(
         title=title or None,
         title_justify="left",
@@ -34,15 +72,64 @@ def draw(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "")
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    # A column without a single value only takes room from the others.
-    shown = [place for place in range(len(columns)) if any(row[place] for row in rows)]
-    for name in (columns[place] for place in shown):
+    for name in columns:
         # What people copy stays in one piece.
         table.add_column(name, overflow="fold", no_wrap=name in {"id", "name", "queue", "state"})
     for row in rows:
-        cells = [row[place] for place in shown]
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in cells))
-    Console().print(table)
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+    return table
+
+
+def _draw_narrow(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    layout: Layout,
+) -> None:
+    """Draw rows of one line, with what is long on lines of its own below."""
+    if layout.fits:
+        console.print(_line(columns, widths, layout.beside, header=True), soft_wrap=True)
+        console.print("─" * total(widths, layout.beside), soft_wrap=True)
+    for row in rows:
+        if layout.fits:
+            console.print(_line(row, widths, layout.beside), soft_wrap=True)
+        else:
+            # Longer than the window: what is printed in one piece can be copied in one piece.
+            first, *others = layout.beside
+            console.print(Text(row[first], style="bold"), soft_wrap=True)
+            console.print(Text(_INDENT) + _line(row, widths, others), soft_wrap=True)
+        text = ": ".join(row[place] for place in layout.below if row[place])
+        for part in _wrapped(console, text):
+            console.print(Text(_INDENT) + part, soft_wrap=True, highlight=False)
+
+
+def _line(
+    row: Sequence[str], widths: Sequence[int], places: Sequence[int], *, header: bool = False
+) -> Text:
+    line = Text()
+    for place in places:
+        cell = row[place]
+        line.append(cell, style="bold" if header else _COLOURS.get(cell, ""))
+        line.append(" " * (widths[place] - cell_len(cell) + GAP))
+    line.rstrip()
+    return line
+
+
+def _wrapped(console: Console, text: str) -> list[Text]:
+    """Break a text into lines that fit below a row; what is too long ends in dots."""
+    if not text:
+        return []
+    room = console.width - len(_INDENT)
+    enough = text[: (_MOST_BELOW + 1) * room]
+    lines = list(Text(enough, style="dim").wrap(console, room))
+    for line in lines:
+        line.rstrip()
+    if len(lines) > _MOST_BELOW:
+        lines = lines[:_MOST_BELOW]
+        lines[-1].truncate(room - 1)
+        lines[-1].append("…")
+    return lines
 
 
 class RichBar:

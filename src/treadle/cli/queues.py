@@ -8,6 +8,7 @@ from msgspec import structs
 from treadle.broker.base import QueueStats
 from treadle.cli.call import Call, command, group
 from treadle.cli.connect import connected, run
+from treadle.cli.fitting import Narrow
 
 _COLUMNS = (
     "queue",
@@ -21,6 +22,7 @@ _COLUMNS = (
     "oldest",
     "state",
 )
+_NARROW = Narrow(spare=("cancelled", "later", "blocked", "succeeded", "oldest"))
 
 
 @command("list", reads=True)
@@ -33,7 +35,8 @@ def list_(call: Call) -> None:
         if call.output.as_json:
             call.output.objects(_object(queue, stats.now) for queue in stats.queues)
         elif stats.queues:
-            call.output.table(_COLUMNS, [_cells(queue, stats.now) for queue in stats.queues])
+            rows = [_cells(queue, stats.now) for queue in stats.queues]
+            call.output.table(_COLUMNS, rows, narrow=_NARROW)
         else:
             call.output.note("No queues yet: one exists once a job was enqueued.")
 

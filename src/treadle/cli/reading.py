@@ -10,6 +10,7 @@ from msgspec import structs
 from treadle.broker.base import Broker, Filter, Notes, Order
 from treadle.cli.call import Call
 from treadle.cli.connect import connected, run
+from treadle.cli.fitting import Narrow
 from treadle.cli.output import Output
 from treadle.cli.views import (
     DetailView,
@@ -25,6 +26,7 @@ from treadle.errors import JobNotFound
 
 _PAGE = 500
 _COLUMNS = ("id", "type", "state", "queue", "priority", "attempt", "created", "reason", "error")
+_NARROW = Narrow(below=("reason", "error"), spare=("priority", "created", "attempt", "queue"))
 
 
 def list_jobs(call: Call, filter: Filter, *, limit: int, order: Order) -> None:
@@ -50,7 +52,7 @@ def _write_rows(output: Output, rows: Sequence[Sequence[str]], limit: int) -> No
     if not rows:
         output.note("No such jobs.")
         return
-    output.table(_COLUMNS, rows)
+    output.table(_COLUMNS, rows, narrow=_NARROW)
     if len(rows) == limit:
         output.note(f"The first {limit}; --limit 0 shows all.")
 

@@ -28,6 +28,7 @@ from treadle.runtime.ending import exit_code
 from treadle.runtime.main import run_worker
 from treadle.runtime.middleware import log_attempts
 from treadle.runtime.names import hold_name
+from treadle.runtime.owner import job_fields
 from treadle.runtime.report import WorkerReport
 from treadle.runtime.supervisor import Supervisor, take_parent
 from treadle.runtime.worker import Worker
@@ -79,7 +80,8 @@ def worker(
     for path, name in _SETTINGS:
         call.flag(path, name, options[name])
     settings = call.settings()
-    configure(format=settings.log.format, level=settings.log.level, redact=settings.redact)
+    log = settings.log
+    configure(format=log.format, level=log.level, redact=settings.redact, about=job_fields)
     chosen = selection(settings.worker.queues, weights)
     found = load_app(settings, app, folder=Path.cwd(), say=call.output.note)
     run(lambda: _greet(call.output, found, chosen))
@@ -117,8 +119,10 @@ async def _greet(output: Output, app: App, chosen: Selection) -> None:
 
     Raises:
         BrokerUnavailable, BrokerRefused: if the broker cannot or must not be used.
+        ConfigurationError: if a schedule of the settings fits no handler.
     """
     jobs = app.jobs
+    schedules = _schedules_line(jobs)
     async with reached(jobs) as client:
         described = await (await client.broker()).describe()
     if output.quiet:
@@ -132,7 +136,7 @@ async def _greet(output: Output, app: App, chosen: Selection) -> None:
         ("queues", _queues_line(chosen)),
         ("slots", _slots_line(own.concurrency, own.processes)),
         ("handlers", f"{len(jobs.handlers)}: {handlers}"),
-        *_schedules_line(jobs),
+        *schedules,
     ):
         output.line(f"{name:<9} {value}")
     sys.stdout.flush()

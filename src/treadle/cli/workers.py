@@ -10,7 +10,11 @@ from msgspec import Raw, Struct
 from treadle.broker.base import SessionInfo
 from treadle.cli.call import Call, command
 from treadle.cli.connect import connected, run
+from treadle.cli.fitting import Narrow
 from treadle.cli.views import embedded, instant
+
+COLUMNS = ("name", "state", "running", "opened", "about")
+NARROW = Narrow(below=("about",), spare=("opened",))
 
 
 class WorkerView(Struct, frozen=True, kw_only=True):
@@ -38,9 +42,7 @@ def workers(call: Call) -> None:
         if call.output.as_json:
             call.output.objects(views)
         elif views:
-            call.output.table(
-                ("name", "state", "running", "opened", "about"), [_cells(view) for view in views]
-            )
+            call.output.table(COLUMNS, [_cells(view) for view in views], narrow=NARROW)
         else:
             call.output.note("No workers.")
 

@@ -94,6 +94,11 @@ class _State(Struct):
     of: int = 0
     """How many that one has: one of another length has other programs."""
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether the next chunk has as many examples as were asked for."""
+        return self.part >= self.of
+
     def begin(self, count: int) -> int:
         """Begin a chunk of so many examples; return how many of it have passed before."""
         if self.of != count:
@@ -232,6 +237,8 @@ class Search:
         if self._skip:
             self._skip -= 1
             return
+        if self._state.is_full:
+            return  # Hypothesis draws a few more than it counts
         self._examples += 1
         error = self._run(program)
         if error is not None:

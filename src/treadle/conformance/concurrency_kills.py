@@ -84,7 +84,7 @@ async def run_kills(
     seed: int = 1,
     limit_s: float = 30.0,
 ) -> KillsReport:
-    """Let claimers race and kill some; what takes longer than `limit_s` has failed.
+    """Let claimers race and kill some; what stands still for `limit_s` has failed.
 
     Raises only what the subject raises while its store is made or erased.
     """

@@ -30,7 +30,7 @@ from treadle.errors import (
 if TYPE_CHECKING:
     from treadle.conformance.campaign import Outcome, Progress
 
-LIMIT_S: Final = 120.0
+LIMIT_S: Final = 360.0
 """How long a part may take, unless its length was asked for."""
 REACH_S: Final = 15.0
 _GRACE_S: Final = 15.0

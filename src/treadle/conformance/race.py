@@ -39,6 +39,7 @@ KEYS: Final = 25
 LEASE_MS: Final = 600_000
 _BATCH: Final = 20
 _IDLE_MS: Final = 50
+_LOOK_S: Final = 0.5
 _BEATS: Final = 5
 """A lease is renewed so many times in its length, if there is nothing else to do."""
 _ERROR: Final = ErrorInfo(type="RaceError", message="it failed by chance")
@@ -54,6 +55,7 @@ class Orders(Struct, frozen=True, kw_only=True):
     """For producers: the numbers of the jobs, from `first` up to `last`."""
     last: int = 0
     limit_s: float = 60.0
+    """After so long without the begin or the end of a call it hangs."""
     url: str = ""
     backend: str = "asyncio"
     history: str = ""
@@ -71,6 +73,36 @@ async def perform(broker: Broker, orders: Orders) -> None:
         await _produce(broker, orders)
     else:
         await _Claimer(broker, orders).work()
+
+
+async def perform_in_time(broker: Broker, orders: Orders, history: History) -> None:
+    """Do what the orders say, for as long as calls begin and end.
+
+    Raises:
+        TimeoutError: if one does not return.
+    """
+    errors: list[Exception] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_watch, history, orders.limit_s, tasks.cancel_scope)
+        try:
+            await perform(broker, orders)
+        except Exception as error:  # noqa: BLE001 - it is raised below, not as one of a group
+            errors.append(error)
+        else:
+            return tasks.cancel_scope.cancel()
+        tasks.cancel_scope.cancel()
+    if errors:
+        raise errors[0]
+    raise TimeoutError(f"a call did not return within {orders.limit_s:g} s")
+
+
+async def _watch(history: History, limit_s: float, racer: anyio.CancelScope) -> None:
+    size, moved = -1, anyio.current_time()
+    while anyio.current_time() - moved <= limit_s:
+        await anyio.sleep(min(_LOOK_S, limit_s))
+        if len(history) != size:
+            size, moved = len(history), anyio.current_time()
+    racer.cancel()
 
 
 async def _produce(broker: Broker, orders: Orders) -> None:
@@ -218,10 +250,9 @@ async def _main(orders: Orders) -> None:
         opened = Journal.open(path)
     with opened as history:
         try:
-            with anyio.fail_after(orders.limit_s):
-                broker = Recorder(make_broker(parse(orders.url), SystemClock()), history)
-                async with broker:
-                    await perform(broker, orders)
+            broker = Recorder(make_broker(parse(orders.url), SystemClock()), history)
+            async with broker:
+                await perform_in_time(broker, orders, history)
         finally:
             # What is written after a time-out tells what hung. Nothing else runs on this loop now.
             if not orders.is_prey:

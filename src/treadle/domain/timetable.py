@@ -24,6 +24,8 @@ from treadle.errors import ConfigurationError
 PREFIX: Final = "cron:"
 """How the documents of entries, and the ids of their jobs, begin."""
 VERSION: Final = 1
+MOST: Final = 1_000
+"""How many entries there may be: every scheduler holds all of them."""
 META: Final = "cron"
 """Under this name the `meta` of a job tells the entry that it comes from."""
 
@@ -37,6 +39,8 @@ class Origin(StrEnum):
 
     CODE = "code"
     """In the application: only a process whose code has it fires it."""
+    SETTINGS = "settings"
+    """In the settings: only a process whose settings have it fires it."""
     STORED = "stored"
     """At run time: any process fires it."""
 
@@ -51,7 +55,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What each tick becomes; its id and due time are those of the tick."""
     origin: Origin = Origin.CODE
     digest: str = ""
-    """Of the definition in the code; another one there replaces the entry."""
+    """Of the definition in the code or the settings; another one there replaces the entry."""
     since: int = 0
     """Only ticks after this instant are fired."""
     paused: int = 0
@@ -72,7 +76,7 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"schedule name {name!r}: letters, digits, _ . and - only, 1 to 96; give name=..."
+            f"schedule name {name!r}: letters, digits, _ . and - only, 1 to 96; give it another one"
         )
     return name
 
@@ -91,19 +95,39 @@ def decode(data: bytes) -> Entry | None:
     return entry if entry.v == VERSION else None
 
 
-def declare(standing: Entry | None, name: str, schedule: Schedule, job: Job, now: int) -> Entry:
-    """Return what shall stand in the store for a definition in the code.
+def declare(
+    standing: Entry | None,
+    name: str,
+    schedule: Schedule,
+    job: Job,
+    now: int,
+    origin: Origin = Origin.CODE,
+) -> Entry:
+    """Return what shall stand in the store for a definition in the code or the settings.
 
     An entry of the same definition stays as it is, also if it was edited or paused since.
     """
     digest = hashlib.blake2b(_encoder.encode((schedule, job)), digest_size=12).hexdigest()
     if standing is None:
-        return Entry(name=name, schedule=schedule, job=job, digest=digest, since=now)
-    if standing.digest == digest and standing.origin is Origin.CODE:
+        return Entry(name=name, schedule=schedule, job=job, origin=origin, digest=digest, since=now)
+    if standing.digest == digest and standing.origin is origin:
         return standing
     return structs.replace(
-        standing, schedule=schedule, job=job, digest=digest, origin=Origin.CODE, since=now
+        standing, schedule=schedule, job=job, digest=digest, origin=origin, since=now
     )
+
+
+def refuse_more(count: int) -> None:
+    """Refuse one more entry if there are `count` already.
+
+    Raises:
+        ConfigurationError: if that is as many as there may be.
+    """
+    if count >= MOST:
+        raise ConfigurationError(
+            f"there are {count} schedules already, and {MOST} is the most. Let one schedule run a "
+            "job that enqueues the others, or forget old ones with `qrun cron remove`"
+        )
 
 
 def pause(entry: Entry, by: str, now: int) -> Entry:

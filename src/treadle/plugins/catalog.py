@@ -25,6 +25,8 @@ SCHEMES: Final[Mapping[str, str]] = MappingProxyType(
         "sqlite": "treadle",
         "redis": "treadle-redis",
         "rediss": "treadle-redis",
+        "redis+sentinel": "treadle-redis",
+        "rediss+sentinel": "treadle-redis",
         "valkey": "treadle-redis",
         "nats": "treadle-nats",
         "tls": "treadle-nats",
@@ -86,13 +88,16 @@ def meant(word: str, known: Iterable[str]) -> str:
 
 
 def missing_broker(scheme: str, installed: Sequence[str], disabled: Sequence[str]) -> str:
-    """Say that no plugin supplies this scheme, what there is, and what to install."""
+    """Say that no plugin supplies this scheme, what there is, and what to install.
+
+    A distribution is named only for a scheme that we know: who asks for `acme://` shall not be led
+    to install whatever somebody published as `treadle-acme`.
+    """
     text = f"No broker for '{scheme}://'."
     if scheme in disabled:
         return f"{text} Its plugin is switched off: take {scheme!r} out of QRUN_DISABLE_PLUGINS."
-    if scheme not in SCHEMES:
-        text += meant(scheme, {*SCHEMES, *installed})
-    text += f" Installed: {', '.join(installed) or 'none'}."
+    likely = "" if scheme in SCHEMES else meant(scheme, {*SCHEMES, *installed})
+    text += f"{likely} Installed: {', '.join(installed) or 'none'}."
     close = difflib.get_close_matches(scheme, SCHEMES, n=1)
     wanted = SCHEMES[close[0]] if close and close[0] not in installed else ""
     if wanted == "treadle":
@@ -102,4 +107,15 @@ def missing_broker(scheme: str, installed: Sequence[str], disabled: Sequence[str
             f" Install it with: pip install {wanted}"
             f" (from a checkout: pip install -e plugins/{wanted})"
         )
+    if not likely and not close:
+        text += f"{_installable(installed)} Any other comes with a plugin that supplies {scheme!r}."
     return text
+
+
+def _installable(installed: Sequence[str]) -> str:
+    """Name the known schemes that are not installed, by the line that installs them."""
+    schemes: dict[str, list[str]] = {}
+    for scheme in sorted(SCHEMES.keys() - set(installed)):
+        schemes.setdefault(SCHEMES[scheme], []).append(scheme)
+    lines = [f"{', '.join(names)} (pip install {name})" for name, names in sorted(schemes.items())]
+    return f" To be had: {'; '.join(lines)}." if lines else ""

@@ -117,9 +117,12 @@ class Crew:
         return self.busy + len(self.buffer) < places
 
     async def hold(self) -> None:
-        """Start nothing more, and wait until nothing runs; `release` ends it, also if this fails."""
+        """Start nothing more, and wait until nothing runs but what was given up.
+
+        `release` ends it, also if this fails.
+        """
         self._held = True
-        while self.busy:
+        while not self.all_stuck:
             self._quiet = anyio.Event()
             await self._quiet.wait()
 
@@ -179,6 +182,8 @@ class Crew:
                 lost = slot.stop_reason is Stop.LOST
                 outcome = None if lost else stopped_outcome(slot.stop_reason, slot.record)
                 self._end(slot.record, outcome, now - slot.started)
+        if found:
+            self._quiet.set()
         return found
 
     @property
@@ -299,9 +304,9 @@ class Crew:
                 raise
         finally:
             self.busy -= 1
-            if self._held and not self.busy:
-                self._quiet.set()
             self._leave(slot, record, outcome, started)
+            if self._held:
+                self._quiet.set()
 
     def _leave(self, slot: Slot, record: Record, outcome: Outcome | None, started: float) -> None:
         now = self._now = self._monotonic()

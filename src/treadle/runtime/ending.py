@@ -63,7 +63,9 @@ class ForcedEnd:
     def closed(self, code: int, grace_left: Callable[[], float | None]) -> None:
         """Note that the worker has closed; `code` is what the process ends with."""
         self._code, self._grace_left = code, grace_left
-        self._end_in(_LOOP_S, "a handler on the event loop", code)
+        # Whoever asked for the end waits for it; nobody else minds if a busy machine takes longer.
+        seconds = _HOOKS_S if grace_left() is None else _LOOP_S
+        self._end_in(seconds, "a handler on the event loop", code)
 
     def loop_ended(self) -> None:
         """Note that nothing holds the event loop any more; from now on exit hooks run."""

@@ -78,7 +78,7 @@ class Job(Struct, Generic[R_co], eq=False, gc=False):
             return None
         try:
             return _progress_decoder.decode(self._progress)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     @property

@@ -19,7 +19,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary, WeakSet
@@ -28,7 +28,7 @@ from anyio.lowlevel import current_token
 
 from treadle.broker.base import Lease
 from treadle.runtime.crew import Crew
-from treadle.runtime.owner import OWNER
+from treadle.runtime.owner import OWNER, about_ended
 from treadle.runtime.report import WorkerReport
 from treadle.runtime.slots import Slot
 from treadle.runtime.stopping import is_stop_handler
@@ -167,7 +167,7 @@ def cancel(leaked: Sequence[Task], lease: Lease | None, *, guessed: bool = False
 
     `guessed` says that an earlier attempt of the same slot may have been the one.
     """
-    where = {} if lease is None else {"job_id": lease.id, "queue": lease.queue}
+    where: Mapping[str, object] = {} if lease is None else about_ended(lease)
     names = [task.get_name() for task in leaked[:_MOST_NAMED]]
     fields = {**where, "guessed": guessed, "tasks": names, "count": len(leaked)}
     logger.warning("tasks_left", extra=fields)

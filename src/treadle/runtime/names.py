@@ -49,7 +49,11 @@ def hold_name(store: str, host: str = "") -> HeldName:
         return HeldName(f"{host}-p{os.getpid()}", None)
     folder = _folder(store)
     for number in range(1, _MOST):
-        file = (folder / f"{host}-{number}").open("a")
+        path = folder / f"{host}-{number}"
+        try:
+            file = path.open("a")
+        except OSError as error:
+            raise ConfigurationError(f"cannot use {path}: {error.strerror}; give --name") from error
         try:
             _lock(file)
         except OSError:

@@ -82,10 +82,16 @@ class _Answers:
 
 
 class _Notes:
-    """The way to the parent; notes go there, and steps are asked for there."""
+    """The way to the parent; notes go there, and steps are asked for there.
+
+    The parent takes what it hears for words of the attempt that runs now. What an earlier one left
+    behind, a thread or a task, must not speak in its name.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self.answers = _Answers()
+        self.lease: Lease | None = None
+        """That of the attempt that runs now."""
         self._connection = connection
         self._lock = threading.Lock()
 
@@ -93,23 +99,40 @@ class _Notes:
         with self._lock:
             self._connection.sendall(frame(message))
 
-    def progress(self, lease: Lease, data: bytes) -> None:  # noqa: ARG002 - there is one attempt
-        self.send(Progressed(data))
+    def end(self, outcome: Outcome) -> None:
+        """Say how the attempt ended; from now on nothing more is said of it."""
+        with self._lock:
+            self.lease = None
+            self._connection.sendall(frame(ended(outcome)))
 
-    def log(self, lease: Lease, text: str) -> None:  # noqa: ARG002 - there is one attempt
-        self.send(Logged(text))
+    def progress(self, lease: Lease, data: bytes) -> None:
+        self._say(lease, Progressed(data))
 
-    async def step(self, lease: Lease, name: str, data: bytes) -> bytes:  # noqa: ARG002
-        self.send(StepMade(name, data))
+    def log(self, lease: Lease, text: str) -> None:
+        self._say(lease, Logged(text))
+
+    async def step(self, lease: Lease, name: str, data: bytes) -> bytes:
+        self._ask(lease, StepMade(name, data))
         answer = await self.answers.next()
         _raise(answer)
         return answer.data if isinstance(answer, StepTold) else b""
 
-    async def steps(self, lease: Lease) -> dict[str, bytes]:  # noqa: ARG002
-        self.send(StepsAsked())
+    async def steps(self, lease: Lease) -> dict[str, bytes]:
+        self._ask(lease, StepsAsked())
         answer = await self.answers.next()
         _raise(answer)
         return answer.steps if isinstance(answer, StepsTold) else {}
+
+    def _say(self, lease: Lease, message: FromChild) -> bool:
+        with self._lock:
+            speaks = lease == self.lease
+            if speaks:
+                self._connection.sendall(frame(message))
+        return speaks
+
+    def _ask(self, lease: Lease, question: FromChild) -> None:
+        if not self._say(lease, question):
+            raise LeaseLost(f"job {lease.id} (queue {lease.queue}): the attempt has ended")
 
 
 def _raise(answer: Answer) -> None:
@@ -186,8 +209,7 @@ class _Child:
                 while self._requests:
                     if self._cpu_seconds is not None:
                         _limit(resource.RLIMIT_CPU, _cpu_used() + self._cpu_seconds)
-                    outcome = await self._run(self._requests.popleft(), threads)
-                    self._notes.send(ended(outcome))
+                    self._notes.end(await self._run(self._requests.popleft(), threads))
 
     async def _run(self, request: Request, threads: ThreadPool) -> Outcome:
         try:
@@ -211,6 +233,7 @@ class _Child:
             handler=handler,
             tools=tools,
         )
+        self._notes.lease = request.lease
         self._notes.send(Running())
         OWNER.set(request.lease)
         try:

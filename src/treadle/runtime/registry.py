@@ -25,6 +25,7 @@ from treadle.domain.cron import Cron, Every, When
 from treadle.domain.job import DEFAULT_POLICY, Policy
 from treadle.domain.job import Job as Spec
 from treadle.domain.limits import PAYLOAD_BYTES
+from treadle.domain.timetable import refuse_more
 from treadle.errors import ConfigurationError, UnknownType
 from treadle.runtime.attempt import Middleware
 from treadle.runtime.context import Context
@@ -111,9 +112,14 @@ class Registry:
         return MappingProxyType(self._handlers)
 
     @property
-    def timetable(self) -> Mapping[str, Declared]:
-        """Return the schedules by name; a view that grows with them."""
+    def declared(self) -> Mapping[str, Declared]:
+        """Return the schedules of the code by name; a view that grows with them."""
         return MappingProxyType(self._timetable)
+
+    @property
+    def timetable(self) -> Mapping[str, Declared]:
+        """Return the schedules that its workers fire, by name."""
+        return self.declared
 
     @property
     def middleware(self) -> Sequence[Middleware]:
@@ -285,13 +291,13 @@ class Registry:
         for handler in group.handlers.values():
             for registry in self._line():
                 registry.refuse_double(handler)
-        for own in group.timetable.values():
+        for own in group.declared.values():
             for registry in self._line():
                 registry.refuse_double_schedule(own)
         group.parent = self
         for handler in group.handlers.values():
             self._adopt(handler)
-        for own in group.timetable.values():
+        for own in group.declared.values():
             for registry in self._line():
                 registry.hold_schedule(own)
         for middleware in group.middleware:
@@ -368,12 +374,14 @@ class Registry:
         self._timetable[own.name] = own
 
     def refuse_double_schedule(self, own: Declared) -> None:
-        """Refuse a schedule whose name another one has.
+        """Refuse a schedule whose name another one has, and one too many.
 
         Raises:
             ConfigurationError: naming both functions.
         """
         other = self._timetable.get(own.name)
+        if other is None:
+            refuse_more(len(self._timetable))
         if other is not None and other is not own:
             raise ConfigurationError(
                 f"two schedules are named {own.name!r}: of {_place(other.handler)} and of "

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import anyio
+from anyio.lowlevel import checkpoint
+from msgspec import Struct
 
 from treadle.broker.base import Applied, Broker
-from treadle.domain.job import Job
+from treadle.domain.job import NEVER, Job
 from treadle.domain.outcome import Refused
 from treadle.domain.retry import Rng
 from treadle.domain.timetable import PREFIX, Entry, Origin, decode, due_ticks, next_tick, tick_job
@@ -33,6 +35,16 @@ READ_MS: Final = 5_000
 _AGAIN_MS: Final = 1_000
 """After this time what was refused is tried again."""
 _SOONEST_S: Final = 0.001
+
+
+class _Known(Struct, kw_only=True):
+    """A document as it was read, and when it must be looked at again: finding the next tick costs most."""
+
+    version: int
+    entry: Entry | None
+    looked: int = NEVER
+    calm_until: int = NEVER
+    """No tick lies between `looked` and this, and those before were fired."""
 
 
 class Scheduler:
@@ -58,15 +70,13 @@ class Scheduler:
         self._undeclared = dict(declared)
         self._done: dict[str, int] = {}
         """Up to which tick each entry was fired, as far as this scheduler knows."""
-        self._known: dict[str, tuple[int, Entry | None]] = {}
-        """Each document as it was read last: its version, and the entry."""
+        self._known: dict[str, _Known] = {}
+        """Each document as it was read last."""
 
     async def run(self) -> None:
         """Fire until cancelled."""
         while True:
             try:
-                if self._undeclared:
-                    await self._declare()
                 seconds = await self.fire()
                 self._backoff.worked()
             except BrokerError as error:
@@ -80,28 +90,30 @@ class Scheduler:
         Raises:
             BrokerError: if the broker is away; what is stored already is not stored again.
         """
+        if self._undeclared:
+            await self._declare()
         self._clock.sync((await self._broker.stats()).now)
-        entries = await self._entries()
+        every = await self._read()
         now = self._clock.now_ms()
         # A clock that was set back: what is fired again has the same ids, and is not stored twice.
         self._done = {name: min(done, now) for name, done in self._done.items()}
-        refused = False
-        for entry in entries:
-            ticks = due_ticks(entry, self._done.get(entry.name, 0), now)
-            for start in range(0, len(ticks), BATCH):
-                refused = await self._insert(entry, ticks[start : start + BATCH]) or refused
-                if refused:
-                    break
-        return self._wait(entries, now, refused=refused)
-
-    def _wait(self, entries: Sequence[Entry], looked: int, *, refused: bool) -> float:
-        """Return in how many seconds something may be due that was not when it was looked."""
-        soonest = looked + (_AGAIN_MS if refused else self._read_ms)
-        for entry in entries:
-            tick = next_tick(entry, looked)
-            if tick is not None:
-                soonest = min(soonest, tick)
+        soonest = now + self._read_ms
+        for known in every:
+            soonest = min(soonest, await self._fire(known, now))
         return max((soonest - self._clock.now_ms()) / 1000, _SOONEST_S)
+
+    async def _fire(self, known: _Known, now: int) -> int:
+        """Insert the jobs of what is due of one entry; return when it must be looked at again."""
+        entry = known.entry
+        if entry is None or known.looked <= now < known.calm_until:
+            return known.calm_until
+        await checkpoint()  # the arithmetic of many entries must not keep others from the loop
+        ticks = due_ticks(entry, self._done.get(entry.name, 0), now)
+        for start in range(0, len(ticks), BATCH):
+            if await self._insert(entry, ticks[start : start + BATCH]):
+                return now + _AGAIN_MS
+        known.looked, known.calm_until = now, next_tick(entry, now) or NEVER
+        return known.calm_until
 
     async def _insert(self, entry: Entry, ticks: Sequence[int]) -> bool:
         """Insert the jobs of ticks; tell whether one was refused, which is tried again."""
@@ -114,23 +126,22 @@ class Scheduler:
                 return True
             self._done[entry.name] = tick
             if isinstance(result, Applied):
-                logger.info("cron_fired", extra={"schedule": entry.name, "job_id": job.id})
+                logger.info("cron_fired", extra=_fields(entry, job, "queued"))
         return False
 
-    async def _entries(self) -> list[Entry]:
+    async def _read(self) -> list[_Known]:
         """Read the entries that this process may fire."""
         documents = await self._broker.documents(PREFIX)
-        known = self._known
-        self._known = {}
-        found: list[Entry] = []
+        before, self._known = self._known, {}
+        found: list[_Known] = []
         for document in documents:
-            version, entry = known.get(document.name, (0, None))
-            if version != document.version:
-                entry = decode(document.data)
-                self._say_what_is_left(document.name, entry)
-            self._known[document.name] = (document.version, entry)
-            if entry is not None and self._is_ours(entry):
-                found.append(entry)
+            known = before.get(document.name)
+            if known is None or known.version != document.version:
+                known = _Known(version=document.version, entry=decode(document.data))
+                self._say_what_is_left(document.name, known.entry)
+            self._known[document.name] = known
+            if known.entry is not None and self._is_ours(known.entry):
+                found.append(known)
         return found
 
     def _is_ours(self, entry: Entry) -> bool:
@@ -144,15 +155,19 @@ class Scheduler:
             logger.info("cron_orphan", extra={"schedule": entry.name})
 
     async def _declare(self) -> None:
-        """Store what the code declares, once; what cannot be stored is named and left."""
+        """Store what code and settings declare, once; what cannot be stored is named and left."""
 
         async def broker() -> Broker:
             return self._broker
 
         schedules = Schedules(broker)
+        documents = await self._broker.documents(PREFIX)
+        standing = {document.name: decode(document.data) for document in documents}
         for name, own in list(self._undeclared.items()):
             try:
-                await schedules.declare(own)
+                entry = standing.get(PREFIX + name)
+                if entry is None or not own.stands_as(entry):
+                    await schedules.declare(own)
             except BrokerError as error:
                 if not isinstance(error, NotAccepted):
                     raise
@@ -167,5 +182,10 @@ def _log_undeclared(name: str, error: TreadleError) -> None:
 
 
 def _log_refused(entry: Entry, job: Job, refused: Refused) -> None:
-    said = {"schedule": entry.name, "job_id": job.id, "reason": refused.code.value}
+    said = {**_fields(entry, job, "refused"), "reason": refused.code.value}
     logger.warning("cron_refused", extra=said)
+
+
+def _fields(entry: Entry, job: Job, status: str) -> dict[str, object]:
+    about = {"job_id": job.id, "type": job.type, "queue": job.queue, "status": status}
+    return {"schedule": entry.name, **about}

@@ -18,10 +18,10 @@ from treadle.domain.timetable import (
     Entry,
     Origin,
     check_name,
-    declare,
     decode,
     encode,
     pause,
+    refuse_more,
     resume,
     template,
 )
@@ -40,7 +40,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     stored: bool = True
     """It is in the store; else only in the code, and no scheduler of it has run yet."""
     orphan: bool = False
-    """It was defined in the code, and the code that was looked at has it no more: it is not fired."""
+    """It was defined in code or settings, and those that were looked at have it no more: it is not fired."""
 
 
 class Schedules:
@@ -64,7 +64,7 @@ class Schedules:
         }
         if declared is not None:
             for name in declared.keys() - found.keys():
-                found[name] = Listed(entry=_fresh(declared[name], 0), stored=False)
+                found[name] = Listed(entry=declared[name].entry(None, 0), stored=False)
         return [found[name] for name in sorted(found)]
 
     async def get(self, name: str) -> Listed:
@@ -116,11 +116,9 @@ class Schedules:
         return await self._change(name, change)
 
     async def declare(self, own: Declared) -> Entry:
-        """Store what the code declares, unless the same stands there already."""
-        job, now = own.job(), await self._now()
-        return await self._change(
-            own.name, lambda standing: declare(standing, own.name, own.schedule, job, now)
-        )
+        """Store what the code or the settings declare, unless the same stands there already."""
+        now = await self._now()
+        return await self._change(own.name, lambda standing: own.entry(standing, now))
 
     async def pause(self, name: str, *, by: str = "") -> Entry:
         """Fire no tick of an entry until it is resumed.
@@ -176,6 +174,8 @@ class Schedules:
         broker = await self._broker()
         for _ in range(_MOST_TRIES):
             document = await broker.document(PREFIX + name)
+            if document is None:
+                refuse_more(len(await broker.documents(PREFIX)))
             wanted = change(_readable(name, document))
             data = encode(wanted)
             if document is not None and document.data == data:
@@ -203,12 +203,8 @@ def _from(listed: Listed, now: int) -> Entry:
     return structs.replace(listed.entry, since=now)
 
 
-def _fresh(own: Declared, now: int) -> Entry:
-    return declare(None, own.name, own.schedule, own.job(), now)
-
-
 def _is_orphan(entry: Entry, declared: Mapping[str, Declared] | None) -> bool:
-    return entry.origin is Origin.CODE and declared is not None and entry.name not in declared
+    return entry.origin is not Origin.STORED and declared is not None and entry.name not in declared
 
 
 def _period(every: Duration | None) -> Every:

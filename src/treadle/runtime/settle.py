@@ -125,7 +125,7 @@ class Settler:
         job = entry.record.job
         logger.warning(
             "lease_lost",
-            extra={"job_id": job.id, "queue": job.queue, "type": job.type},
+            extra={"job_id": job.id, "queue": job.queue, "type": job.type, "status": "lost"},
         )
         self._forget(entry.record)
 

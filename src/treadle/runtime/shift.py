@@ -1,43 +1,36 @@
-"""What a worker does while its session is open, and how it ends.
+"""What a worker does while its session is open.
 
-All duties live in one task group. A drain stops claims, hands back what is unstarted, waits for
-running attempts as long as the grace period, cancels and hands back the rest, settles and closes.
+All duties live in one task group. How it ends is the business of `closing`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from random import Random
+from collections.abc import Awaitable
 
 import anyio
-from msgspec import Struct
 
-from treadle.broker.base import Broker, Clock, Pulse
+from treadle.broker.base import Pulse
 from treadle.domain.admission import admit
 from treadle.domain.job import Record
 from treadle.domain.limits import Budget
-from treadle.domain.outcome import Happening, Interrupted, Outcome
-from treadle.errors import BrokerError, SessionEnded
-from treadle.runtime.attempt import Attempt, Next, Tools
+from treadle.domain.outcome import Happening, Outcome
+from treadle.errors import SessionEnded
+from treadle.runtime.attempt import Attempt, Next
 from treadle.runtime.beat import Beat
 from treadle.runtime.chain import compose
-from treadle.runtime.clock import BrokerClock
+from treadle.runtime.closing import CLOSE_S, Closing
 from treadle.runtime.crew import Crew
-from treadle.runtime.drain import DrainOrder
 from treadle.runtime.handlers import AnyHandler
 from treadle.runtime.janitor import Janitor
 from treadle.runtime.last_resort import LastResort
 from treadle.runtime.leases import Leases
 from treadle.runtime.leftovers import Leftovers
-from treadle.runtime.notebook import Notebook
-from treadle.runtime.options import BATCH, MOST_SOLO, WorkerOptions
+from treadle.runtime.options import MOST_SOLO
+from treadle.runtime.premises import Premises
 from treadle.runtime.pump import Pump
-from treadle.runtime.registry import Registry
-from treadle.runtime.report import WorkerReport
 from treadle.runtime.scheduler import Scheduler
 from treadle.runtime.settle import Settler
-from treadle.runtime.slots import Stop
 from treadle.runtime.solo import Alone
 from treadle.runtime.sweeper import Sweeper
 
@@ -45,37 +38,12 @@ logger = logging.getLogger("treadle.worker")
 
 _ALIVE_S = 0.5
 _NOTES_S = 0.5
-_CHECK_S = 0.05
-_LOOK_S = 0.01
-_CLOSE_S = 0.5
-"""How long the last settling and the end of the session may take."""
 _MOST_UNKNOWN = 100
 """So many types without a handler are reported, each once: what a type is called is up to producers."""
-_AFTER_GRACE_S = 1.0
-"""How long cancelled handlers may take to end before they are handed back anyway."""
 
 
 def _innermost(attempt: Attempt) -> Awaitable[Outcome]:
     return attempt.handler.run(attempt)
-
-
-class Premises(Struct, frozen=True, kw_only=True):
-    """Everything that a shift is given."""
-
-    name: str
-    session: str
-    broker: Broker
-    registry: Registry
-    options: WorkerOptions
-    report: WorkerReport
-    clock: Clock
-    broker_clock: BrokerClock
-    notebook: Notebook
-    tools: Tools
-    rng: Random
-    order: DrainOrder
-    opened: Callable[[], None]
-    """Called when claims begin."""
 
 
 class Shift:
@@ -111,6 +79,15 @@ class Shift:
             heard=self._heard,
             busy=self._occupied,
             look=self._look,
+        )
+        self._closing = Closing(
+            given,
+            crew=self._crew,
+            solo=self._solo,
+            pump=self._pump,
+            settler=self._settler,
+            leases=self._leases,
+            done=self._done,
         )
         given.order.halt = self._halt
         given.tools.processes.limits = self._crew
@@ -150,7 +127,7 @@ class Shift:
             each_ms=options.sweep_ms,
             renewed_for=self._beat.answered_for,
         )
-        self._closing = False
+        self._is_closing = False
         self._stuck = 0
         self._unknown: set[str] = set()
         """The types without a handler that were reported."""
@@ -182,8 +159,8 @@ class Shift:
         job = record.job
         if job.type not in self._unknown and len(self._unknown) < _MOST_UNKNOWN:
             self._unknown.add(job.type)
-            fields = {"type": job.type, "job_id": job.id, "queue": job.queue}
-            logger.warning("unknown_type", extra=fields)
+            about = {"job_id": job.id, "type": job.type, "queue": job.queue, "status": "parked"}
+            logger.warning("unknown_type", extra=about)
 
     def _done(self, record: Record, happening: Happening | None) -> None:
         if happening is None:
@@ -201,7 +178,7 @@ class Shift:
 
     def _session_ended(self, error: SessionEnded) -> None:
         """Stop everything at once: the attempts no longer count."""
-        if self._closing:
+        if self._is_closing:
             return  # it was this shift that closed it; a last beat came too late
         logger.error("session_ended", extra={"worker": self._given.name, "error": str(error)})
         self.ended = error
@@ -237,12 +214,12 @@ class Shift:
                 self._pump.notify()
                 self._given.opened()
                 await self._until_drained()
-                await self._drain()
+                await self._closing.drain()
                 self._pump_scope.cancel()
-                self._closing = True
-                with anyio.move_on_after(_CLOSE_S, shield=True):
+                self._is_closing = True
+                with anyio.move_on_after(CLOSE_S, shield=True):
                     await self._pump_ended.wait()
-                    await self._close()
+                    await self._closing.close()
                 self._given.order.closed.set()
                 tasks.cancel_scope.cancel()
         finally:
@@ -291,7 +268,7 @@ class Shift:
                 self._leftovers.look()
             if self._crew.buffer and self._crew.finished == finished:
                 # Prefetched behind jobs that turned out to be long: others may have a slot.
-                self._hand_back(self._crew.take_back())
+                self._closing.hand_back(self._crew.take_back())
             finished = self._crew.finished
 
     async def _write_notes(self) -> None:
@@ -307,10 +284,9 @@ class Shift:
         report, slots = self._given.report, self._crew.slots
         fresh = self._crew.mark_stuck() + self._solo.mark_stuck()
         for record in fresh:
-            logger.error(
-                "handler_ignores_cancel",
-                extra={"job_id": record.job.id, "queue": record.job.queue, "type": record.job.type},
-            )
+            job = record.job
+            about = {"job_id": job.id, "type": job.type, "queue": job.queue, "status": "running"}
+            logger.error("handler_ignores_cancel", extra=about)
         self._stuck += len(fresh)
         report.stuck = self._stuck + self._given.tools.threads.abandoned
         if report.stuck * 10 > len(slots) and not report.recycle:
@@ -330,33 +306,6 @@ class Shift:
             if self._given.options.burst:
                 tasks.start_soon(wait, self._pump.idle)
 
-    async def _drain(self) -> None:
-        clock = self._given.clock
-        began = clock.monotonic()
-        self._halt()
-        self._pump.stop_claiming()
-        self._hand_back(self._crew.take_back() + self._solo.take_back())
-        await self._take_orphans_back()
-        while self._busy() and clock.monotonic() - began < self._given.order.grace_ms / 1000:
-            with anyio.move_on_after(_CHECK_S):
-                if self._given.order.again.is_set():
-                    await anyio.sleep(_CHECK_S)
-                else:
-                    await self._given.order.again.wait()
-            self._hand_back(self._crew.take_back())
-        now = clock.monotonic()
-        self._given.tools.threads.patience = _AFTER_GRACE_S / 2  # the process must go
-        for slot in (*self._crew.slots, *self._solo.slots):
-            slot.stop(Stop.DRAIN, now)
-        while self._busy() and clock.monotonic() - now < _AFTER_GRACE_S:  # noqa: ASYNC110 - of several ends
-            await anyio.sleep(_LOOK_S)
-        for slot in (*self._crew.slots, *self._solo.slots):
-            if slot.record is not None and not slot.stuck:
-                self._hand_back([slot.record], started=True)
-        while self._pump.unsettled and clock.monotonic() - now < _AFTER_GRACE_S:
-            self._pump.notify()
-            await anyio.sleep(_LOOK_S)
-
     def _moved(self) -> None:
         self._pump.notify()
 
@@ -370,38 +319,3 @@ class Shift:
     async def _look(self) -> bool:
         """Decide about blocked jobs now; tell whether any moved."""
         return await self._sweeper.sweep()
-
-    async def _take_orphans_back(self) -> None:
-        """Hand back what a claim took whose reply was cut off by the drain."""
-        try:
-            with anyio.move_on_after(_CLOSE_S):
-                pulse = await self._given.broker.heartbeat(self._given.session, self._leases.held())
-                self._hand_back(list(pulse.orphans))
-        except BrokerError as error:
-            logger.warning("broker_away", extra={"duty": "drain", "error": str(error)})
-
-    def _busy(self) -> bool:
-        """Tell whether something runs that still counts, or is not settled."""
-        return bool(self._pump.unsettled) or not all(crew.all_stuck for crew in self._crews)
-
-    def _hand_back(self, records: list[Record], *, started: bool = False) -> None:
-        for record in records:
-            self._done(record, Interrupted(started=started))
-
-    async def _close(self) -> None:
-        """Hand back claims whose reply was never seen, settle what is left, end the session."""
-        broker, session = self._given.broker, self._given.session
-        try:
-            await self._settle_rest()
-            await self._take_orphans_back()
-            await self._settle_rest()
-            await broker.close(session)
-        except BrokerError as error:
-            logger.warning("not_closed", extra={"worker": self._given.name, "error": str(error)})
-
-    async def _settle_rest(self) -> None:
-        while self._settler.waiting:
-            writes = self._settler.begin(BATCH, self._given.broker_clock.now_ms())
-            if writes:
-                settled = await self._given.broker.apply(writes)
-                self._settler.answered(writes, settled.results)

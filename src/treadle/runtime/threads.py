@@ -113,6 +113,7 @@ class ThreadPool:
         self._finished: deque[_Call] = deque()
         self._armed = False
         self._threads = 0
+        self._is_closed = False
         self._outstanding = 0
         self._token: EventLoopToken | None = None
         self._post: Callable[[Callable[[], object]], bool] = _nowhere
@@ -134,6 +135,7 @@ class ThreadPool:
 
     def close(self) -> None:
         """Let idle threads end; busy ones end after their call. Calling twice is harmless."""
+        self._is_closed = True
         for _ in range(self._threads):
             self._queue.put(None)
         self._threads = 0
@@ -202,6 +204,7 @@ class ThreadPool:
         self._new_future = getattr(self._token.native_token, "create_future", None)
 
     def _start_thread(self) -> None:
+        self._is_closed = False
         self._threads += 1
         threading.Thread(target=self._work, name="treadle-handler", daemon=True).start()
 
@@ -218,7 +221,9 @@ class ThreadPool:
         # The loop disarms before it drains: whoever still sees it armed was in time.
         if not self._armed:
             self._armed = True
-            self._post(self._drain)
+            if not self._post(self._drain):
+                self._armed = False
+                self._queue.put(None)  # the loop has ended: nobody will ask for a thread again
 
     def _drain(self) -> None:
         self._armed = False
@@ -235,10 +240,10 @@ class ThreadPool:
     def _come_back(self) -> None:
         """Count a thread that was abandoned among the others again, or let one go."""
         self.abandoned -= 1
-        self._threads += 1
-        if self._threads > self.size:
-            self._threads -= 1
+        if self._is_closed or self._threads >= self.size:
             self._queue.put(None)
+        else:
+            self._threads += 1
 
 
 def _nowhere(_: Callable[[], object]) -> bool:

@@ -37,10 +37,11 @@ from treadle.runtime.drain import DrainOrder
 from treadle.runtime.names import HeldName, hold_name
 from treadle.runtime.notebook import Notebook
 from treadle.runtime.options import WorkerOptions
+from treadle.runtime.premises import Premises
 from treadle.runtime.processes import ProcessPool
 from treadle.runtime.registry import Registry
 from treadle.runtime.report import WorkerReport
-from treadle.runtime.shift import Premises, Shift
+from treadle.runtime.shift import Shift
 from treadle.runtime.sweeper import settle_abandoned
 from treadle.runtime.threads import ThreadPool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from treadle.settings.loading import NAMES, load
 from treadle.settings.redact import redacted, redacted_fields
+from treadle.settings.schedules import variable_of
 from treadle.settings.sources import PLAIN_NAMES
 from treadle.settings.units import duration, size, written
 from treadle.settings.values import (
@@ -13,6 +14,7 @@ from treadle.settings.values import (
     LogFormat,
     LogLevel,
     LogSettings,
+    ScheduleSettings,
     Settings,
     WebSettings,
     WorkerSettings,
@@ -27,6 +29,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "ScheduleSettings",
     "Settings",
     "WebSettings",
     "WorkerSettings",
@@ -35,5 +38,6 @@ __all__ = [
     "redacted",
     "redacted_fields",
     "size",
+    "variable_of",
     "written",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct, structs
@@ -21,9 +21,10 @@ from msgspec import Struct, structs
 from treadle.broker.url import parse
 from treadle.domain.limits import PAYLOAD_BYTES_HARD
 from treadle.errors import ConfigurationError
+from treadle.settings import schedules
 from treadle.settings.sources import PREFIX, Given, from_environment, from_file
 from treadle.settings.units import duration, size, written
-from treadle.settings.values import Bytes, Settings, leaves
+from treadle.settings.values import Bytes, ScheduleSettings, Settings, leaves
 
 _NONE_WORDS: Final = frozenset({"none", "off", "never"})
 
@@ -74,15 +75,19 @@ def load(
     wrong: list[str] = []
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
-    for item in given:
+    failed: set[str] = set()
+    for item in schedules.placed(given):
         try:
             values[item.path] = _checked(item)
             origins[item.path] = item.origin
         except ValueError as error:
             wrong.append(f"{error} ({item.origin})")
+            failed.add(item.path)
+    timetable = schedules.built(values)
+    wrong += schedules.problems(timetable, origins, failed)
     if wrong:
         raise ConfigurationError("\n".join(wrong))
-    settings: Settings = _built(Settings(), values)
+    settings: Settings = _built(Settings(schedules=timetable), values)
     origins.update((f"plugin.{name}", origins["plugin"]) for name in settings.plugin)
     return structs.replace(settings, origins=origins)
 
@@ -111,9 +116,11 @@ def _checked(given: Given) -> object:
     path = given.path
     if path in _SECTIONS:
         raise ValueError(f"Expected a table - at `$.{path}`")
-    if path not in _KINDS:
+    if schedules.is_table(path):
+        raise ValueError(f"Expected a table with `cron` or `every` - at `$.{path}`")
+    kind = _KINDS.get(path) or schedules.kind_of(path)
+    if kind is None:
         raise ValueError(_unknown(path))
-    kind = _KINDS[path]
     try:
         value = _converted(kind, given)
         _refuse_out_of_bounds(path, value)
@@ -132,6 +139,8 @@ def _converted(kind: Any, given: Given) -> object:
         return () if any(map(_is_tuple, options)) else None
     if kind is Bytes:
         return size(value)
+    if given.text and get_origin(kind) is Mapping:
+        return schedules.mapping_of(given.value)
     if timedelta in options:
         return duration(value)
     if isinstance(value, str) and any(map(_is_tuple, options)):
@@ -171,6 +180,8 @@ def _choices(kind: Any) -> str:
     for option in (kind, *get_args(kind)):
         if _is_enum(option):
             return f"; one of {', '.join(option)}"
+        if get_origin(option) is Literal:
+            return f"; one of {', '.join(get_args(option))}"
     return ""
 
 
@@ -178,6 +189,9 @@ def _unknown(path: str) -> str:
     if path.startswith(PREFIX):
         return f"unknown setting `{path}`{_meant(path, list(NAMES))}"
     place, _, name = path.rpartition(".")
+    if schedules.is_within(path):
+        hint = _meant(name, list(ScheduleSettings.__struct_fields__))
+        return f"unknown field `{name}` - at `$.{place}`{hint}"
     siblings = [p.removeprefix(f"{place}.") for p in _PATHS if p.startswith(f"{place}.")]
     known = siblings if place else [*(p for p in _PATHS if "." not in p), *_SECTIONS]
     elsewhere = [p for p in _PATHS if p.rpartition(".")[2] == name]

@@ -39,10 +39,12 @@ PLAIN_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 """Names without our prefix. They rank below `QRUN_` names; of two for one path, the first wins."""
 
 PREFIX: Final = "QRUN_"
+SCHEDULES: Final = "schedules"
+"""The table whose entries users name themselves."""
 _NOT_SETTINGS: Final = ("QRUN_PLUGIN_", "QRUN_TEST_")
 """Variables that plugins and tests read on their own."""
 
-_PASSWORD: Final = re.compile(r"://[^/\s]*:[^/\s]+@")
+_PASSWORD: Final = re.compile(r"://[^/\s]*:[^/\s]+@|://.*[?&]\w*password=[^&\s]", re.IGNORECASE)
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -142,7 +144,9 @@ def _flat(
 ) -> Iterator[Given]:
     for key, value in table.items():
         path = prefix + key
-        if path in sections and isinstance(value, dict):
+        # An empty schedule is told as one that says nothing; it would be lost here.
+        inner = path in sections or path == SCHEDULES or (prefix == f"{SCHEDULES}." and value)
+        if inner and isinstance(value, dict):
             yield from _flat(cast("dict[str, object]", value), origin, f"{path}.", sections)
         else:
             yield Given(path=path, value=value, origin=origin)

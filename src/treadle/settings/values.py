@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, NewType, TypeVar
+from typing import Annotated, Any, Literal, NewType, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from treadle.broker.url import masked
 from treadle.broker.values import Durability
 from treadle.domain.limits import NAME, PAYLOAD_BYTES
 from treadle.errors import ConfigurationError
+from treadle.settings.redact import redacted
 from treadle.settings.units import written
 
 DEFAULT_URL = "sqlite:///.treadle/jobs.db"
@@ -27,6 +28,8 @@ UNSET = "-"
 
 Bytes = NewType("Bytes", int)
 Name = Annotated[str, Meta(pattern=f"^{NAME.pattern}$")]
+PriorityName = Literal["critical", "high", "medium", "low"]
+CatchUpName = Literal["all", "once", "skip"]
 S = TypeVar("S", bound=Struct)
 
 
@@ -79,13 +82,40 @@ class LogSettings(Struct, frozen=True, kw_only=True):
 
     level: LogLevel = LogLevel.INFO
     format: LogFormat | None = None
-    """Without one: console on a terminal, JSON otherwise."""
+    """`console`, `json` or `logfmt`; without one, console on a terminal, JSON otherwise."""
 
 
 class WebSettings(Struct, frozen=True, kw_only=True):
     """Where the HTTP interface listens, if its plugin is installed: `[tool.treadle.web]`."""
 
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+
+
+class ScheduleSettings(Struct, frozen=True, kw_only=True):
+    """One schedule: `[tool.treadle.schedules.NAME]`. Either `cron` or `every` says when it fires."""
+
+    cron: str | None = None
+    """A cron expression of five fields, or six with seconds in front."""
+    every: timedelta | None = None
+    """A period, at least 1 s."""
+    tz: str = "UTC"
+    """The time zone of the clock that `cron` looks at."""
+    type: Name | None = None
+    """The handler that runs; without one, that of the schedule's own name."""
+    payload: Mapping[str, Any] = {}
+    """The arguments of the handler, by name; in a variable, as a JSON object."""
+    queue: Name | None = None
+    """The queue of its jobs; without one, that of the handler."""
+    priority: PriorityName | None = None
+    """The priority of its jobs; without one, that of the handler."""
+    retries: Annotated[int, Meta(ge=0, le=1_000)] | None = None
+    """How often a failed job is tried again; without a number, as the handler says."""
+    timeout: timedelta | None = None
+    """Time limit of one attempt; without one, that of the handler."""
+    catch_up: CatchUpName = "all"
+    """What becomes of ticks while no scheduler ran: `all` are fired, `once`, or `skip`."""
+    look_back: timedelta | None = None
+    """How late a tick may still be fired: 1 minute if it is not said, at most 1 hour."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -112,6 +142,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
     web: WebSettings = WebSettings()
+    schedules: Mapping[str, ScheduleSettings] = {}
+    """Schedules beside those of the code, by name: `[tool.treadle.schedules.NAME]`."""
     plugin: Mapping[str, Mapping[str, object]] = {}
     """Tables of plugins, by name: `[tool.treadle.plugin.NAME]`; read them with `section`."""
     origins: Mapping[str, str] = {}
@@ -137,13 +169,29 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Yield name, value and origin of every leaf, as text and without secrets."""
         for path, value in leaves(self):
             yield path, _shown(value), self.origin(path)
+        for name, schedule in self.schedules.items():
+            yield from self._schedule_rows(name, schedule)
         for name, table in self.plugin.items():
             # What a plugin keeps secret is not known here: names are told, values are not.
             keys = ", ".join(table)
             yield f"plugin.{name}", f"({keys})", self.origin(f"plugin.{name}")
 
+    def _schedule_rows(
+        self, name: str, schedule: ScheduleSettings
+    ) -> Iterator[tuple[str, str, str]]:
+        """Yield what was said of a schedule; what was not said of it is left out."""
+        for field in schedule.__struct_fields__:
+            path = f"schedules.{name}.{field}"
+            value: object = getattr(schedule, field)
+            if path not in self.origins:
+                continue
+            if field == "payload":
+                data = redacted(msgspec.json.encode(value), field, self.redact)
+                value = data.decode(errors="replace")
+            yield path, _shown(value), self.origin(path)
 
-_NO_LEAVES = frozenset({"plugin", "origins"})
+
+_NO_LEAVES = frozenset({"schedules", "plugin", "origins"})
 
 
 def leaves(settings: Struct, prefix: str = "") -> Iterator[tuple[str, object]]:

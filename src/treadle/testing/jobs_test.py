@@ -26,17 +26,19 @@ from treadle.broker.base import Enqueued as Answer
 from treadle.broker.memory import MemoryBroker
 from treadle.broker.memory.store import Store
 from treadle.broker.url import BrokerUrl, parse
-from treadle.domain.job import After, At, Job, Priority
+from treadle.domain.job import NEVER, After, At, Job, Priority
 from treadle.domain.outcome import Outcome, Write
 from treadle.domain.selection import Ordered
-from treadle.domain.state import State
+from treadle.domain.state import Shown
 from treadle.errors import ConfigurationError, PayloadError
 from treadle.runtime.attempt import Attempt, Next
+from treadle.runtime.clock import BrokerClock
 from treadle.runtime.failures import failure
 from treadle.runtime.handlers import AnyHandler, Handler
 from treadle.runtime.options import WorkerOptions
 from treadle.runtime.portal import PORTAL
 from treadle.runtime.report import WorkerReport
+from treadle.runtime.scheduler import Scheduler
 from treadle.runtime.sweeper import settle_abandoned
 from treadle.runtime.worker import Worker
 from treadle.testing.standins import make_client, stand_in
@@ -236,15 +238,22 @@ class JobsTest:
     async def advance(
         self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
     ) -> WorkerReport:
-        """Move the clock, and run at its own instant whatever becomes due on the way."""
+        """Move the clock, and run at its own instant whatever becomes due on the way, ticks included.
+
+        Schedules count from the first call on: a tick at that very instant is not fired.
+        """
         span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         until = self.clock.moved_ms + round(span / timedelta(milliseconds=1))
-        total = await self.drain()
-        while self.clock.moved_ms < until:
-            due = await self._next_due()
-            self.clock.moved_ms = min(until, due - EPOCH_MS) if due else until
+        scheduler, total = self._scheduler(), WorkerReport()
+        while True:
+            await scheduler.fire()
             _add(total, await self.drain())
-        return total
+            if self.clock.moved_ms >= until:
+                return total
+            # Asked again after the jobs ran: they may have changed the timetable.
+            tick = self.clock.moved_ms + round(await scheduler.fire() * 1000)
+            due = await self._next_due()
+            self.clock.moved_ms = min(until, tick, due - EPOCH_MS if due else until)
 
     async def crash_worker(self) -> int:
         """Let a worker run what is due and die before it can record anything; return how many jobs.
@@ -305,6 +314,15 @@ class JobsTest:
             rng=self._rng,
         )
 
+    def _scheduler(self) -> Scheduler:
+        return Scheduler(
+            self._root,
+            declared=self._application().timetable,
+            clock=BrokerClock(self.clock),
+            rng=self._rng,
+            read_ms=NEVER,
+        )
+
     def _queues(self) -> tuple[str, ...]:
         """Return all queues, those of handlers first."""
         handlers = self._application().handlers.values()
@@ -336,17 +354,15 @@ class JobsTest:
 
     async def _next_due(self) -> int | None:
         """Return the next instant at which something is due, if there is one."""
-        now, cursor, found = self.clock.time_ms(), None, list[int]()
-        while True:
-            page = await self._root.find(Filter(), cursor=cursor, limit=_BATCH)
-            found += [
-                each.head.due
-                for each in page.records
-                if each.head.state in (State.WAITING, State.BLOCKED) and each.head.due > now
-            ]
-            cursor = page.cursor
-            if cursor is None:
-                break
+        now, found = self.clock.time_ms(), list[int]()
+        for state in (Shown.SCHEDULED, Shown.RETRYING, Shown.BLOCKED):
+            cursor = None
+            while True:
+                page = await self._root.find(Filter(state=state), cursor=cursor, limit=_BATCH)
+                found += [each.head.due for each in page.records if each.head.due > now]
+                cursor = page.cursor
+                if cursor is None:
+                    break
         found += [
             each.expires
             for each in await self._root.sessions()

@@ -29,7 +29,7 @@ from treadle.runtime.registry import Registry
 from treadle.runtime.solo import Alone
 from treadle.runtime.threads import ThreadPool
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 APP = "tests.support.children:registry"
 
@@ -71,6 +71,18 @@ async def test_what_happens_in_a_child_is_the_outcome_here() -> None:
         assert _result(talked) == ["job-1", 2]
         assert tools.notes.told == [b'{"done":1,"total":2,"note":"half"}']
         assert tools.notes.lines == ["attempt 2"]
+
+
+@pytest.mark.promise(4)
+async def test_what_an_attempt_left_behind_does_not_speak_for_the_next_one() -> None:
+    async with bench() as tools:
+        await tools.run(children.leaves_a_thread)
+        other = tools.attempt(children.hears)
+        other.lease = Lease("default", "job-2", 7)
+        heard = _result(await children.hears.run(other))
+
+    assert heard == ["LeaseLost"]
+    assert (tools.notes.lines, tools.notes.told, tools.notes.stored) == (["own"], [], {})
 
 
 @pytest.mark.promise(10)
@@ -266,7 +278,7 @@ async def test_handlers_of_the_main_script_are_found_too(
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
     )

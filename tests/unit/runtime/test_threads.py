@@ -96,7 +96,7 @@ async def test_no_more_threads_run_at_a_time_than_the_pool_has() -> None:
 
 @pytest.mark.anyio
 async def test_calls_run_at_the_same_time_in_as_many_threads() -> None:
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=60)
 
     async with ThreadPool(4) as pool, anyio.create_task_group() as tasks:
         for _ in range(4):
@@ -125,7 +125,7 @@ async def test_a_cancelled_call_is_told_to_stop_and_waited_for() -> None:
 
     def work() -> None:
         begun.set()
-        stop.told.wait(10)
+        stop.told.wait(60)
         ended.set()
 
     async with ThreadPool(1) as pool:
@@ -155,6 +155,24 @@ async def test_a_thread_that_will_not_end_is_abandoned_counted_and_replaced() ->
 
 
 @pytest.mark.anyio
+async def test_a_thread_that_was_abandoned_ends_also_when_the_pool_is_closed() -> None:
+    begun, release = threading.Event(), threading.Event()
+    own: list[threading.Thread] = []
+
+    def work() -> None:
+        own.append(threading.current_thread())
+        begun.set()
+        release.wait(60)
+
+    async with ThreadPool(1, patience=0.01) as pool:
+        await cut_short(lambda: pool.call(work, None), begun)
+    release.set()
+
+    await until(lambda: not own[0].is_alive())
+    assert pool.abandoned == 0
+
+
+@pytest.mark.anyio
 async def test_a_call_that_no_thread_took_yet_is_revoked_at_once() -> None:
     busy, release = threading.Event(), threading.Event()
     stop, scope = Stop(), anyio.CancelScope()
@@ -162,7 +180,7 @@ async def test_a_call_that_no_thread_took_yet_is_revoked_at_once() -> None:
 
     def work() -> None:
         busy.set()
-        release.wait(10)
+        release.wait(60)
 
     async with ThreadPool(1) as pool:
         async with anyio.create_task_group() as tasks:
@@ -200,7 +218,7 @@ async def test_cancels_that_race_with_completions_lose_no_call_and_no_thread() -
 
         assert sum(outcomes.values()) == 1_000
         assert pool.abandoned == 0
-        together = threading.Barrier(2, timeout=10)
+        together = threading.Barrier(2, timeout=60)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pool.call, together.wait, None)
             tasks.start_soon(pool.call, together.wait, None)
@@ -233,12 +251,13 @@ async def _hello() -> str:
 
 
 def test_a_call_into_a_loop_that_ended_harms_nobody(anyio_backend: str) -> None:
-    begun, release, ended = threading.Event(), threading.Event(), threading.Event()
+    begun, release = threading.Event(), threading.Event()
+    own: list[threading.Thread] = []
 
     def work() -> None:
+        own.append(threading.current_thread())
         begun.set()
-        release.wait(10)
-        ended.set()
+        release.wait(60)
 
     async def main() -> None:
         async with ThreadPool(1, patience=0.01) as pool:
@@ -247,4 +266,5 @@ def test_a_call_into_a_loop_that_ended_harms_nobody(anyio_backend: str) -> None:
     anyio.run(main, backend=anyio_backend)
     release.set()
 
-    assert ended.wait(10)
+    own[0].join(60)
+    assert not own[0].is_alive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, Self, TypeVar
@@ -52,7 +53,7 @@ Result = Applied | Conflict | Duplicate
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-class SimpleBroker(BrokerBase):
+class SimpleBroker(BrokerBase, ABC):
     """A whole broker on top of a `Storage`: inherit, and say which one and what it promises.
 
     Who inherits implements `storage` and `describe`, and sets `capabilities`; a constructor takes the
@@ -68,9 +69,9 @@ class SimpleBroker(BrokerBase):
         self._storage: Storage | None = None
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
+    @abstractmethod
     def storage(self) -> Storage:
         """Return the store that the URL names, not yet opened."""
-        raise NotImplementedError(f"{type(self).__name__} must say what its storage is")
 
     def now_ms(self, transaction: Transaction) -> int:
         """Return the broker's time; who has a server with a clock asks that one.
@@ -80,9 +81,9 @@ class SimpleBroker(BrokerBase):
         del transaction
         return self.clock.time_ms()
 
+    @abstractmethod
     async def describe(self) -> Description:
         """Read the live settings of the store and say what they promise."""
-        raise NotImplementedError(f"{type(self).__name__} must describe itself")
 
     def another(self) -> Self:
         return type(self)(self.url, self.clock)

@@ -13,6 +13,7 @@ import msgspec
 
 from treadle.broker.sqlite.connection import Connection, Row
 from treadle.broker.sqlite.statements import load
+from treadle.broker.sqlite.trouble import DamagedFence
 from treadle.domain.limits import EVENTS_KEPT
 from treadle.domain.state import Event, State
 
@@ -106,11 +107,18 @@ class Transaction:
         return 1 if row is None else row[0] + 1
 
     def first_fence(self) -> int:
-        """Return the fence of the jobs that are stored now: no removed row of their ids had it."""
+        """Return the fence of the jobs that are stored now: no removed row of their ids had it.
+
+        Raises:
+            DamagedFence: if the file does not say which fences were given.
+        """
         highest = self._highest_gone
         if highest is None:
             row = self.one(_SQL["highest_gone"])
-            highest = self._highest_gone = 0 if row is None else int(row[0])
+            found: object = 0 if row is None else row[0]
+            if not (isinstance(found, int) and 0 <= found < _DAMAGED):
+                raise DamagedFence(found)
+            highest = self._highest_gone = found
         return highest + 1
 
     def retire(self, fence: int) -> None:

@@ -14,6 +14,15 @@ _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
 _BROKEN = {sqlite3.SQLITE_IOERR, *_DAMAGED, *_FORBIDDEN}
 
+_ABOVE_ALL = "UPDATE meta SET value = 1000000000000 WHERE name = 'fence'"
+
+
+class DamagedFence(Exception):
+    """The highest fence that was ever given is not known: what stands in its place is no fence."""
+
+    def __init__(self, found: object) -> None:
+        super().__init__(f"{found!r:.60}")
+
 
 def primary_code(error: Exception) -> int:
     """Return SQLite's primary result code; 0 if the error has none."""
@@ -41,6 +50,12 @@ def breaks_connection(error: Exception) -> bool:
 def translate(error: Exception, location: Location) -> BrokerError:
     """Say what happened to which file, and what to do."""
     file = location.file
+    if isinstance(error, DamagedFence):
+        return BrokerRefused(
+            f"{file} is damaged: its table meta has the fence {error}, so no new job could be told from"
+            " an earlier one of its id. Restore it from a backup, or end all programs that use it and set"
+            f' a fence above all that were given: sqlite3 {file} "{_ABOVE_ALL}"'
+        )
     if is_full(error):
         return BrokerUnavailable(
             f"{file}: no space left ({error}). Nothing was lost: free space, or purge; the write is"

@@ -28,7 +28,7 @@ from treadle.broker.sqlite.patience import Patience
 from treadle.broker.sqlite.sameness import Sameness
 from treadle.broker.sqlite.space import Space
 from treadle.broker.sqlite.transaction import Effects, Transaction
-from treadle.broker.sqlite.trouble import breaks_connection, is_full, translate
+from treadle.broker.sqlite.trouble import DamagedFence, breaks_connection, is_full, translate
 from treadle.broker.values import Durability
 from treadle.errors import BrokerUnavailable, TreadleError, Uncertain
 
@@ -231,6 +231,8 @@ class Writer(Desk):
         except (sqlite3.Error, OSError) as error:
             if breaks_connection(error) or is_full(error) or not tx.connection.raw.in_transaction:
                 raise
+            write.fail(translate(error, self._location))
+        except DamagedFence as error:
             write.fail(translate(error, self._location))
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
             write.fail(error)

@@ -34,7 +34,7 @@ def bench(call: Call, jobs: int) -> None:
         parsed = parse(place)
         beside = Path(parsed.path).parent if parsed.scheme == "sqlite" else None
         with tempfile.TemporaryDirectory(prefix="treadle-raw-", dir=beside) as folder:
-            raw = raw_for(parsed.scheme, parsed.options, Path(folder))
+            raw = raw_for(parsed, Path(folder))
             measured = run(Bench(structs.replace(settings, url=place), raw, jobs).run, fast=True)
     if call.output.as_json:
         call.output.objects(measured)

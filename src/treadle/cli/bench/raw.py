@@ -9,10 +9,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
+
+from treadle.broker.url import BrokerUrl
+from treadle.cli.bench.raw_servers import RawNats, RawRedis
 
 BATCH = 100
 _MANY = 1_000
@@ -149,13 +151,17 @@ class NoRaw:
         """Measure nothing."""
 
 
-def raw_for(scheme: str, options: Mapping[str, str], folder: Path) -> Raw:
+def raw_for(url: BrokerUrl, folder: Path) -> Raw:
     """Return the raw loop of a broker; `folder` is where an SQLite file may lie."""
-    match scheme:
+    match url.scheme:
         case "memory":
             return RawMemory()
         case "sqlite":
-            lazy = options.get("durability") == "process"
+            lazy = url.options.get("durability") == "process"
             return RawSqlite(folder, "NORMAL" if lazy else "FULL")
+        case "redis" | "valkey":
+            return RawRedis(url)
+        case "nats":
+            return RawNats(url)
         case _:
             return NoRaw()

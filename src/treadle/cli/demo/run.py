@@ -14,7 +14,7 @@ from treadle.domain.job import Job, Record
 from treadle.runtime.client import Client
 
 QUEUE = "default"
-_LIMIT_S = 60.0
+_LIMIT_S = 180.0
 _LOOK_S = 0.1
 _CHUNK = 500
 

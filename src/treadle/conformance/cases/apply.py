@@ -6,13 +6,12 @@ import anyio
 from msgspec import structs
 
 from treadle.broker.base import Applied, Conflict
-from treadle.conformance.case import Level, case
+from treadle.conformance.case import case
 from treadle.conformance.clock import DAY, HOUR
 from treadle.conformance.hand import (
     HANDED_BACK,
     act,
     change,
-    ids,
     known,
     make_job,
     reschedule,
@@ -20,11 +19,9 @@ from treadle.conformance.hand import (
     write,
 )
 from treadle.conformance.lab import Lab
-from treadle.domain.job import KEEP, After, At, ErrorInfo, Policy, Priority, Ref
+from treadle.domain.job import KEEP, After, At, ErrorInfo, Policy, Ref
 from treadle.domain.limits import HISTORY_ROWS
 from treadle.domain.outcome import (
-    CancelAsked,
-    CancelRequest,
     Failed,
     RescheduleAsked,
     RetryAsked,
@@ -234,133 +231,6 @@ async def history_keeps_the_newest_rows(lab: Lab) -> None:
     assert [row.attempt for row in record.history] == list(range(4, HISTORY_ROWS + 4))
 
 
-@case("C315", "a cancel request sets the flag and leaves the fence")
-async def a_cancel_request_sets_the_flag_and_leaves_the_fence(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job())
-    record = await hand.claim_one()
-
-    answer = await act(broker, record, CancelAsked())
-
-    head = (await known(broker, record.job)).head
-    assert head == structs.replace(record.head, cancel=True)
-    assert answer == Applied(fence=record.head.fence)
-
-
-@case("C316", "asking twice to cancel is harmless")
-async def asking_twice_to_cancel_is_harmless(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job())
-    record = await hand.claim_one()
-
-    await act(broker, record, CancelAsked())
-    answer = await act(broker, record, CancelAsked())
-
-    assert isinstance(answer, Applied)
-
-
-@case("C317", "a cancel request for a job that does not run conflicts")
-async def a_cancel_request_for_a_job_that_does_not_run_conflicts(lab: Lab) -> None:
-    broker = lab.broker
-    job = make_job()
-    await stored(broker, job)
-
-    fence = (await known(broker, job)).head.fence
-    request = CancelRequest(queue=job.queue, id=job.id, fence=fence)
-
-    (answer,) = (await broker.apply([request])).results
-
-    assert isinstance(answer, Conflict)
-    assert not (await known(broker, job)).head.cancel
-
-
-@case("C318", "a cancel request for an earlier attempt conflicts")
-async def a_cancel_request_for_an_earlier_attempt_conflicts(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job())
-    old = await hand.claim_one()
-    await hand.end(old, HANDED_BACK)
-    new = await hand.claim_one()
-
-    answer = await act(broker, old, CancelAsked())
-
-    assert isinstance(answer, Conflict)
-    assert not (await known(broker, new.job)).head.cancel
-
-
-@case("C319", "a change that is not final meets a standing cancel request")
-async def a_change_that_is_not_final_meets_a_standing_cancel_request(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job())
-    record = await hand.claim_one()
-    await act(broker, record, CancelAsked())
-
-    answer = await act(broker, record, BROKEN)
-
-    assert isinstance(answer, Conflict)
-    assert answer.record is not None
-    assert answer.record.head.cancel
-    assert (await known(broker, record.job)).head.state is State.RUNNING
-
-
-@case("C320", "a final change passes a standing cancel request")
-async def a_final_change_passes_a_standing_cancel_request(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job())
-    record = await hand.claim_one()
-    await act(broker, record, CancelAsked())
-
-    await hand.end(record, DONE)
-
-    head = (await known(broker, record.job)).head
-    assert (head.state, head.cancel) == (State.SUCCEEDED, False)
-
-
-@case("C321", "a waiting job is cancelled at once")
-async def a_waiting_job_is_cancelled_at_once(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    job = make_job()
-    await stored(broker, job)
-
-    await hand.end(await known(broker, job), CancelAsked(by="ada"))
-
-    found = await known(broker, job)
-    assert (found.head.state, found.head.reason) == (State.CANCELLED, "cancelled")
-    assert [row.by for row in found.history] == ["ada"]
-
-
-@case("C322", "a waiting job gets a new body")
-async def a_waiting_job_gets_a_new_body(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    job = make_job("a", payload=b'{"n":1}')
-    await stored(broker, job, make_job("b"))
-    newer = make_job("a", payload=b'{"n":2}', priority=Priority.LOW, type="test.other")
-
-    await reschedule(broker, job, await lab.now(), newer)
-
-    first, second = await hand.claim()
-    assert ids([first, second]) == ["b", "a"]
-    assert second.job == newer
-
-
-@case("C323", "a new run clears the counters and keeps the history")
-async def a_new_run_clears_the_counters_and_keeps_the_history(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    record = await hand.run(make_job(expires=After(DAY)), DONE)
-    await lab.elapse(lab.tick_ms)
-
-    await hand.end(record, RetryAsked(by="ada"))
-
-    found = await known(broker, record.job)
-    head = found.head
-    assert (head.state, head.attempt, head.expires, head.finished) == (State.WAITING, 0, 0, 0)
-    assert lab.close_to(head.due, await lab.now())
-    assert head.due > record.head.finished
-    assert found.result is None
-    assert [row.event for row in found.history] == ["succeed", "retry"]
-    assert (await hand.claim_one()).head.attempt == 1
-
-
 @case("C324", "a fence is never given twice")
 async def a_fence_is_never_given_twice(lab: Lab) -> None:
     broker, hand = lab.broker, await lab.hand()
@@ -374,49 +244,6 @@ async def a_fence_is_never_given_twice(lab: Lab) -> None:
     fences.append((await hand.claim_one()).head.fence)
 
     assert fences == sorted(set(fences))
-
-
-@case("C325", "follow ups are stored with their parent", level=Level.FLOW)
-async def follow_ups_are_stored_with_their_parent(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job("a"))
-    record = await hand.claim_one()
-    follow_ups = (make_job("a/1"), make_job("a/2", queue="mail", due=After(HOUR)))
-
-    await hand.end(record, Succeeded(follow_ups=follow_ups))
-
-    assert (await hand.claim_one()).job == follow_ups[0]
-    assert (await known(broker, follow_ups[1])).head.state is State.WAITING
-
-
-@case(
-    "C326",
-    "a follow up exists only if the change of its parent was applied",
-    promises=(1,),
-    level=Level.FLOW,
-)
-async def a_follow_up_exists_only_if_the_change_of_its_parent_was_applied(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job("a"))
-    old = await hand.claim_one()
-    await hand.end(old, HANDED_BACK)
-
-    answer = await act(broker, old, Succeeded(follow_ups=(make_job("a/1"),)))
-
-    assert isinstance(answer, Conflict)
-    assert list(await broker.get([Ref("default", "a/1")])) == [None]
-
-
-@case("C327", "a follow up whose id exists is left", level=Level.FLOW)
-async def a_follow_up_whose_id_exists_is_left(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    await stored(broker, make_job("a"))
-    record = await hand.claim_one()
-    await stored(broker, make_job("a/1", payload=b'{"n":1}'))
-
-    await hand.end(record, Succeeded(follow_ups=(make_job("a/1", payload=b'{"n":2}'),)))
-
-    assert (await known(broker, Ref("default", "a/1"))).job.payload == b'{"n":1}'
 
 
 @case("C328", "a job that is settled is held no longer")
@@ -438,20 +265,6 @@ async def a_decision_made_on_the_reply_of_a_claim_needs_no_other_read(lab: Lab) 
     (answer,) = (await broker.apply([write(record, DONE, record.head.claimed)])).results
 
     assert isinstance(answer, Applied)
-
-
-@case("C331", "a new body brings its own expiry")
-async def a_new_body_brings_its_own_expiry(lab: Lab) -> None:
-    broker, hand = lab.broker, await lab.hand()
-    old = make_job("a", expires=After(DAY), due=After(HOUR))
-    await stored(broker, old)
-    body = make_job("a", expires=After(2 * DAY))
-
-    answer = await act(broker, await known(broker, old), RescheduleAsked(due=After(0), job=body))
-
-    assert isinstance(answer, Applied)
-    (claimed,) = await hand.claim()
-    assert lab.close_to(claimed.head.expires, await lab.now() + 2 * DAY)
 
 
 @case("C332", "a job that was handed back has used up no attempt")

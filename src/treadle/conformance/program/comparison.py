@@ -5,6 +5,11 @@ are compared with those of the first one: states, attempts, fences, results, rea
 counts, and the order of claims. Fences are counted from the first one of each life of a job, which
 is the store's own. Two answers may differ only where the protocol leaves freedom; from there on the
 brokers may go different ways, and the comparison of that program ends.
+
+Real time is no such freedom, it only has to be the same: where it runs by itself a lease may end
+between two calls. So a broker whose time runs goes first, and the clocks of those it is compared
+with are led through the instants that it named. Two brokers whose time runs cannot lead each other:
+each is compared with one that it leads.
 """
 
 from __future__ import annotations
@@ -107,16 +112,32 @@ async def compare_program(
         Divergence: if two of them differ where the protocol leaves no freedom.
         Disagreement: if one of them answered what the protocol does not allow.
     """
-    played: list[list[Exchange]] = []
     tempo = await _common_tempo(subjects)
-    for subject in subjects:
-        try:
-            played.append(await try_program(subject, program, step_limit_s, show, tempo))
-        except AssertionError as error:
-            error.add_note(f"on {subject}")
-            raise
-    for subject, exchanges in zip(subjects[1:], played[1:], strict=True):
-        compare_exchanges(str(subjects[0]), played[0], str(subject), exchanges)
+    for group in _groups(subjects):
+        played: dict[Subject, list[Exchange]] = {}
+        lead: list[int] = []
+        for subject in sorted(group, key=lambda one: bool(one.movable)):
+            try:
+                played[subject] = await try_program(
+                    subject, program, step_limit_s, show, tempo, lead
+                )
+            except AssertionError as error:
+                error.add_note(f"on {subject}")
+                raise
+            if not subject.movable:
+                lead = [one.at for one in played[subject]]
+        for subject in group[1:]:
+            compare_exchanges(str(group[0]), played[group[0]], str(subject), played[subject])
+
+
+def _groups(subjects: Sequence[Subject]) -> list[list[Subject]]:
+    """Return who is compared with whom: each whose time runs with those that it leads."""
+    led = [subject for subject in subjects if subject.movable]
+    leaders = [subject for subject in subjects if not subject.movable]
+    if not leaders or len(subjects) == 1:
+        return [list(subjects)]
+    led = led or [Subject("memory://", movable=True)]
+    return [[*led, leaders[0]], *([led[0], leader] for leader in leaders[1:])]
 
 
 async def _common_tempo(subjects: Sequence[Subject]) -> Tempo | None:
@@ -151,7 +172,9 @@ def compare_exchanges(
 def _seen(exchange: Exchange, names: Names) -> object:
     """Return what was answered, and what was read afterwards about what an answer does not show."""
     answer = _answer(exchange.call, exchange.answer, names)
-    after = [outcome(record, names) for record in exchange.after]
+    # What is only remembered may be forgotten by then: the time of a later look is not the call's.
+    stored = [None if one is None or one.forgotten else one for one in exchange.after]
+    after = [outcome(record, names) for record in stored]
     return (answer, after) if after else answer
 
 

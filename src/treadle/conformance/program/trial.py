@@ -36,6 +36,8 @@ class Exchange(Struct, frozen=True):
     """Another answer would have been allowed too."""
     after: tuple[Record | None, ...] = ()
     """What was read right after it, of the jobs about which the answer does not tell."""
+    at: int = 0
+    """How many ms after the beginning of its program it was answered, by the broker's clock."""
 
 
 Show = Callable[[Exchange], object]
@@ -66,6 +68,7 @@ class Trial(Connection):
         subject: Subject,
         tempo: Tempo,
         show: Show | None = None,
+        lead: Sequence[int] = (),
     ) -> None:
         self._place = place
         self._stack = stack
@@ -75,7 +78,8 @@ class Trial(Connection):
         self._model = Model(0 if place.movable else _WIGGLE_MS + subject.slack_ms)
         self._player = Player(self._ask, self, tempo.tick_ms)
         self._tempo = tempo
-        self._now = place.clock.time_ms()
+        self._began = self._now = place.clock.time_ms()
+        self._lead = lead if place.movable else ()
         self._op = 0
         self._show = show
         self.exchanges: list[Exchange] = []
@@ -87,7 +91,7 @@ class Trial(Connection):
             Disagreement: if the broker answered what the protocol does not allow.
             Hung: if an operation took longer than `step_limit_s`.
         """
-        self._now = await self._place.now()
+        self._began = self._now = await self._place.now()
         for number, op in enumerate(program):
             self._op = number
             await self._step(op, step_limit_s)
@@ -119,6 +123,8 @@ class Trial(Connection):
 
     async def _ask(self, call: calls.Call) -> object:
         wanted = self._model.wants(call)
+        if self._is_led():
+            self._follow(self._lead[len(self.exchanges)])
         low = self._place.clock.time_ms() if self._place.movable else self._now
         answer = await self._asked(call)
         high = low
@@ -128,8 +134,16 @@ class Trial(Connection):
         if self._show is not None:
             self._show(Exchange(self._op, call, answer))
         is_free = self._model.judge(call, answer, When(low, high), after)
-        self.exchanges.append(Exchange(self._op, call, answer, is_free, tuple(after.values())))
+        at = _instant(answer, high) - self._began
+        self.exchanges.append(Exchange(self._op, call, answer, is_free, tuple(after.values()), at))
         return answer
+
+    def _is_led(self) -> bool:
+        return len(self.exchanges) < len(self._lead)
+
+    def _follow(self, at: int) -> None:
+        """Move the clock to where another broker's stood, so many ms after the beginning."""
+        self._place.clock.advance(max(self._began + at - self._place.clock.time_ms(), 0))
 
     async def _asked(self, call: calls.Call) -> object:
         try:
@@ -156,7 +170,9 @@ class Trial(Connection):
         return self._place.clock.time_ms() if self._place.movable else self._now
 
     async def elapse(self, ms: int) -> None:
-        """Move the clock, or really wait, but not for long."""
+        """Move the clock, or really wait, but not for long; who is led has the time of the next call."""
+        if self._is_led():
+            return
         await self._place.elapse(min(ms, self._tempo.most_ticks * self._tempo.tick_ms))
 
     async def reconnect(self) -> None:
@@ -189,10 +205,12 @@ async def try_program(
     step_limit_s: float = STEP_LIMIT_S,
     show: Show | None = None,
     tempo: Tempo | None = None,
+    lead: Sequence[int] = (),
 ) -> list[Exchange]:
     """Play a program on a fresh store of a subject; return what was asked and answered.
 
-    Without a `tempo` it is as fast as the subject's clock allows.
+    Without a `tempo` it is as fast as the subject's clock allows. A clock that can be moved is led
+    through `lead`: how many ms after the beginning each call is made.
 
     Raises:
         Disagreement: if the broker answered what the protocol does not allow.
@@ -200,6 +218,12 @@ async def try_program(
     """
     async with subject.place(REAL.tick_ms) as place, AsyncExitStack() as stack:
         own = Tempo(place.tick_ms, _ANY) if place.movable else REAL
-        trial = Trial(place, stack, subject, tempo or own, show)
+        trial = Trial(place, stack, subject, tempo or own, show, lead)
         await trial.run(program, step_limit_s)
         return trial.exchanges
+
+
+def _instant(answer: object, high: int) -> int:
+    """Return when a call was answered, as the answer itself tells if it does."""
+    now: object = getattr(answer, "now", None)
+    return now if isinstance(now, int) else high

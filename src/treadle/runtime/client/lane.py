@@ -71,16 +71,19 @@ class Lane:
 
     async def close(self) -> None:
         """Disconnect. Calling twice is harmless, and the next call connects again."""
-        keeper, self._keeper = self._keeper, None
+        keeper = self._keeper
         if keeper is not None:
-            _keepers().discard(keeper)
             await keeper.aclose()
 
     async def _connect(self) -> None:
         with unowned():  # the job that connects first may end long before the last call
             await self._broker.connect()
         if self._durability is not None:
-            await refuse_weaker(self._broker, self._durability)
+            try:
+                await refuse_weaker(self._broker, self._durability)
+            except BaseException:
+                await self._disconnect()
+                raise
         self._connected = True
         self._keeper = self._until_the_loop_ends()
         _keepers().add(self._keeper)
@@ -93,8 +96,14 @@ class Lane:
             yield
         finally:
             self._connected = False
-            with anyio.move_on_after(_DISCONNECT_S, shield=True):
-                await self._broker.disconnect()
+            if self._keeper is not None:
+                _keepers().discard(self._keeper)  # it knows its loop, which would never go away
+                self._keeper = None
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        with anyio.move_on_after(_DISCONNECT_S, shield=True):
+            await self._broker.disconnect()
 
 
 def _keepers() -> set[AsyncGenerator[None, None]]:

@@ -17,6 +17,7 @@ from treadle.runtime.client import Client
 from treadle.testing.sim.crew import Berth, Crew
 from treadle.testing.sim.handlers import Stage
 from treadle.testing.sim.laws import Key, Laws, Told
+from treadle.testing.sim.network import Network
 from treadle.testing.sim.plan import LEASE_MS, Act, Part
 from treadle.testing.sim.server import Server
 
@@ -33,6 +34,7 @@ class Exam:
         self,
         crew: Crew,
         server: Server,
+        network: Network,
         laws: Laws,
         stage: Stage,
         operator: Client,
@@ -40,6 +42,7 @@ class Exam:
     ) -> None:
         self._crew = crew
         self._server = server
+        self._network = network
         self._laws = laws
         self._stage = stage
         self._operator = operator
@@ -47,8 +50,12 @@ class Exam:
 
     async def run(self) -> None:
         """Ask."""
-        # Late beats of sessions that are over, and starts that chaos delayed, come to an end first.
+        # Late beats of sessions that are over, and starts that chaos delayed, come to an end first;
+        # and a claim that a dead machine left in the server may still be given a job, once.
         await self._until(self._all_work, 20, "the workers are not all back")
+        await self._until(
+            lambda: not self._network.serves_the_dead(), 20, "a claim of a dead machine still waits"
+        )
         self._laws.calm = True
         await self._prompt()
         questions = (self._take_over, self._drain, self._cancel, self._long)

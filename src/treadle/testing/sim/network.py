@@ -16,7 +16,7 @@ from msgspec import Struct
 from treadle.conformance.history import History
 from treadle.conformance.history import events as e
 from treadle.errors import BrokerUnavailable
-from treadle.testing.sim.machine import Machine
+from treadle.testing.sim.machine import Life, Machine
 from treadle.testing.sim.postbox import Postbox
 from treadle.testing.sim.server import Server
 from treadle.testing.sim.trace import Trace
@@ -117,6 +117,13 @@ class Network:
         reply = self._replies.get(call)
         if reply is not None:
             self._postbox.post(self._rng.random() * _FAST_S, lambda: self._server.hang_up(reply))
+
+    def serves_the_dead(self) -> bool:
+        """Tell whether the server still holds a call of a machine that died: no one told it so."""
+        return any(
+            call.machine.life is Life.DEAD and self._server.holds(reply)
+            for call, reply in self._replies.items()
+        )
 
     def _deliver_later(self, call: Call, delay: float) -> None:
         late = delay > _FAST_S

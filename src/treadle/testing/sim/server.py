@@ -129,6 +129,10 @@ class Server:
         if parked is not None:
             self._leave(parked)
 
+    def holds(self, reply: Reply) -> bool:
+        """Tell whether the call that is answered here still waits."""
+        return reply in self._parked
+
     def crash(self, down_s: float) -> int:
         """Die, forgetting what is not synced, and come back later; return how much was forgotten."""
         self.crashes += 1

@@ -149,7 +149,8 @@ class World:
         await self._calm_down()
         await self._until_final(operator)
         if not self._laws.violations:
-            exam = Exam(self._crew, self._server, self._laws, self._stage, operator, rng)
+            crew, server, network = self._crew, self._server, self._network
+            exam = Exam(crew, server, network, self._laws, self._stage, operator, rng)
             await exam.run()
             await self._end_workers()
         judge = self._crew.broker(self._crew.machine("judge"))
