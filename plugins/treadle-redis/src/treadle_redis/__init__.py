@@ -13,7 +13,7 @@ hookimpl = pluggy.HookimplMarker("treadle")
 
 @hookimpl
 def treadle_broker(url: BrokerUrl, clock: Clock) -> Broker:
-    """Make the broker of a `redis://`, `rediss://` or `valkey://` URL; the server's clock rules."""
+    """Make the broker of a URL of one of our schemes; the server's clock rules."""
     return RedisBroker(url, clock)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import ssl
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
@@ -10,70 +13,172 @@ from msgspec import Struct
 from treadle.broker.url import BrokerUrl
 from treadle.errors import ConfigurationError
 
-OPTIONS: Final = ("timeout", "ca", "cert", "key")
+SENTINEL: Final = "+sentinel"
+"""What a scheme ends with whose hosts are sentinels, and not servers."""
+_OPTIONS: Final = ("timeout", "ca", "cert", "key", "password_file", "replicas")
+_OF_SENTINELS: Final = ("db", "servers", "sentinel_user", "sentinel_password_file")
 _TIMEOUT_S: Final = 5.0
 _PORT: Final = 6379
+_SENTINEL_PORT: Final = 26379
+_MOST_REPLICAS: Final = 5
+_PLACE: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\[\]:,]+)(:(?P<port>\d{1,5}))?")
+_LOCAL: Final = re.compile(r"localhost|::1|127(\.\d+){3}")
+
+
+class Place(Struct, frozen=True):
+    """A host and a port that something listens on."""
+
+    host: str
+    port: int
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether nobody else can hear what is sent there."""
+        return _LOCAL.fullmatch(self.host) is not None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Login(Struct, frozen=True, kw_only=True):
+    """Who connects. A password in a file is read at each connect, so it may change."""
+
+    user: str | None = None
+    password: str | None = None
+    file: str | None = None
+
+    @property
+    def has_password(self) -> bool:
+        """Tell whether there is a password to show."""
+        return bool(self.password or self.file)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what redis-py wants to know.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it is no text, or empty.
+        """
+        password = self.password
+        if self.file:
+            password = Path(self.file).read_text(encoding="utf-8").rstrip("\r\n")
+            if not password:
+                raise ValueError(f"{self.file} is empty")
+        return {"username": self.user if password else None, "password": password}
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """A server, a database on it, and how long to wait for it."""
+    """A server or the sentinels that know it, a database on it, and how long to wait for it."""
 
     shown: str
     """The URL as it may be printed."""
-    host: str
-    port: int
+    place: Place
+    """The server; the first sentinel, if there are any."""
+    sentinels: tuple[Place, ...]
+    service: str
+    """What the sentinels call the primary."""
     database: int
-    username: str | None
-    password: str | None
+    login: Login
+    sentinel_login: Login
     namespace: str
     timeout_s: float
     """How long one call may take before the server counts as away."""
+    replicas: int
+    """How many replicas must have a write before it counts as done."""
     tls: bool
     ca: str | None
     cert: str | None
     key: str | None
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what redis-py's connection wants to know."""
-        found: dict[str, Any] = {
-            "host": self.host,
-            "port": self.port,
-            "db": self.database,
-            "username": self.username,
-            "password": self.password,
-            "socket_connect_timeout": self.timeout_s,
-        }
-        if self.tls:
-            found |= {"ssl_ca_certs": self.ca, "ssl_certfile": self.cert, "ssl_keyfile": self.key}
-        return found
+    @property
+    def is_local(self) -> bool:
+        """Tell whether nobody else can hear what is sent."""
+        return all(place.is_local for place in self.sentinels or (self.place,))
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return how the server is verified: `ca` takes the place of the system's authorities.
+
+        Raises:
+            OSError: if a file that the URL names cannot be used.
+        """
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.cert:
+            context.load_cert_chain(self.cert, self.key)
+        return context
 
 
 def read(url: BrokerUrl) -> Address:
     """Read a broker URL.
 
     Raises:
-        ConfigurationError: if the database or an option cannot be used.
+        ConfigurationError: if a part of it or an option cannot be used.
     """
-    url.refuse_unknown(OPTIONS)
-    if url.path and not (url.path.isascii() and url.path.isdecimal()):
-        raise ConfigurationError(f"{url}: the database is a number, as in redis://host:6379/0")
-    tls = url.scheme == "rediss"
+    base, plus, _ = url.scheme.partition("+")
+    url.refuse_unknown((*_OPTIONS, *_OF_SENTINELS) if plus else _OPTIONS)
+    tls = base == "rediss"
     if not tls and any(name in url.options for name in ("ca", "cert", "key")):
-        raise ConfigurationError(f"{url}: ca, cert and key are options of rediss:// only")
+        secure = "rediss" + url.scheme.removeprefix(base)
+        raise ConfigurationError(f"{url}: ca, cert and key are options of {secure}:// only")
+    if "key" in url.options and "cert" not in url.options:
+        raise ConfigurationError(f"{url}: key belongs to a certificate: give cert as well")
+    if url.password and "password_file" in url.options:
+        raise ConfigurationError(f"{url}: give a password or a password_file, not both")
+    sentinels = _sentinels(url) if plus else ()
     return Address(
         shown=str(url),
-        host=url.host or "localhost",
-        port=url.port or _PORT,
-        database=int(url.path or "0"),
-        username=url.username or None,
-        password=url.password or None,
+        place=Place(url.host or "localhost", url.port or (_SENTINEL_PORT if plus else _PORT)),
+        sentinels=sentinels,
+        service=url.path if plus else "",
+        database=_database(url, url.options.get("db", "0") if plus else url.path or "0"),
+        login=_login(url),
+        sentinel_login=Login(
+            user=url.options.get("sentinel_user"), file=url.options.get("sentinel_password_file")
+        ),
         namespace=url.namespace,
         timeout_s=_seconds(url),
+        replicas=_replicas(url),
         tls=tls,
         ca=url.options.get("ca"),
         cert=url.options.get("cert"),
         key=url.options.get("key"),
     )
+
+
+def _login(url: BrokerUrl) -> Login:
+    return Login(
+        user=url.username or None,
+        password=url.password or None,
+        file=url.options.get("password_file"),
+    )
+
+
+def _sentinels(url: BrokerUrl) -> tuple[Place, ...]:
+    if not url.path or "/" in url.path:
+        raise ConfigurationError(
+            f"{url}: behind the host stands the name that the sentinels give the primary,"
+            f" as in {url.scheme}://host:26379/mymaster"
+        )
+    if "," in url.host:
+        raise ConfigurationError(
+            f"{url}: one sentinel stands in front, further ones in ?servers=host:port,host:port"
+        )
+    places = [Place(url.host or "localhost", url.port or _SENTINEL_PORT)]
+    for text in filter(None, url.options.get("servers", "").split(",")):
+        found = _PLACE.fullmatch(text)
+        port = int(found["port"] or _SENTINEL_PORT) if found else 0
+        if not found or not 0 < port < 65_536:
+            raise ConfigurationError(f"{url}: servers is a list like b:26379,c:26379")
+        places.append(Place(found["host"].strip("[]"), port))
+    return tuple(dict.fromkeys(places))
+
+
+def _database(url: BrokerUrl, text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        example = f"{url.scheme}://host:26379/mymaster?db=0" if SENTINEL in url.scheme else ""
+        raise ConfigurationError(
+            f"{url}: the database is a number, as in {example or 'redis://host:6379/0'}"
+        )
+    return int(text)
 
 
 def _seconds(url: BrokerUrl) -> float:
@@ -84,3 +189,10 @@ def _seconds(url: BrokerUrl) -> float:
     if not 0 < seconds < 3_600:
         raise ConfigurationError(f"{url}: timeout is a number of seconds, above 0")
     return seconds
+
+
+def _replicas(url: BrokerUrl) -> int:
+    text = url.option("replicas", "0")
+    if not (text.isascii() and text.isdecimal() and int(text) <= _MOST_REPLICAS):
+        raise ConfigurationError(f"{url}: replicas is a number, 0 to {_MOST_REPLICAS}")
+    return int(text)

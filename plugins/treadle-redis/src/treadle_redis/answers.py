@@ -9,6 +9,7 @@ from treadle.broker.values import Applied, Conflict, Duplicate, Noted
 from treadle.domain.job import Job, Record
 from treadle.domain.outcome import RefusalCode, Refused
 from treadle.errors import SessionEnded
+from treadle_redis.ids import unpacked
 from treadle_redis.records import Reader, Show
 
 _LIVES, _UNKNOWN, _TAKEN, _CLOSED = range(4)
@@ -32,7 +33,7 @@ def stored(
     if kind == b"parent":
         return Refused(
             code=RefusalCode.UNKNOWN_PARENT,
-            detail=f"job {job.id} shall run after {rest[1].decode()} of queue {rest[0].decode()},"
+            detail=f"job {job.id} shall run after {unpacked(rest[1])} of queue {rest[0].decode()},"
             " which is unknown",
         )
     return Refused(

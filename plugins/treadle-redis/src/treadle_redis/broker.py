@@ -88,7 +88,7 @@ class RedisBroker(BrokerBase):
     async def connect(self) -> None:
         if self._links.is_open:
             return
-        self._links.is_open = True
+        self._links.open()
         try:
             found = await server.check(self._desk)
         except BaseException:
@@ -103,7 +103,7 @@ class RedisBroker(BrokerBase):
             await self._bell.close()
 
     async def erase(self) -> None:
-        self._links.is_open = True
+        self._links.open()
         try:
             await server.erase(self._desk)
         finally:

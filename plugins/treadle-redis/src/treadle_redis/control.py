@@ -11,6 +11,8 @@ from treadle.domain.state import State
 from treadle.errors import ConfigurationError, TooLarge
 from treadle_redis import scripts
 from treadle_redis.desk import Desk
+from treadle_redis.foreign import reads
+from treadle_redis.ids import unpacked
 from treadle_redis.wake import Bell
 from treadle_redis.wire import text_bytes
 
@@ -24,6 +26,7 @@ async def set_limit(desk: Desk, action: str, name: str, number: int | None) -> N
     await desk.links.run(scripts.CONTROL, action, text_bytes(name), limit, again=True)
 
 
+@reads("limits")
 async def limits(desk: Desk) -> tuple[tuple[str, str, int], ...]:
     """Return every limit that is set."""
     flat = await desk.links.run(scripts.LOOK, "limits", again=True)
@@ -32,12 +35,14 @@ async def limits(desk: Desk) -> tuple[tuple[str, str, int], ...]:
     return tuple(sorted(found))
 
 
+@reads("documents")
 async def document(desk: Desk, name: str) -> Document | None:
     """Return the control document of that name."""
     flat = await desk.links.run(scripts.LOOK, "document", text_bytes(name), again=True)
     return _documents(flat)[0] if flat else None
 
 
+@reads("documents")
 async def documents(desk: Desk, prefix: str) -> list[Document]:
     """Return the control documents whose name begins with `prefix`, by name."""
     every = _documents(await desk.links.run(scripts.LOOK, "documents", again=True))
@@ -71,6 +76,7 @@ def _documents(flat: list[bytes]) -> list[Document]:
     ]
 
 
+@reads("sessions")
 async def sessions(desk: Desk) -> list[SessionInfo]:
     """Return the sessions that have not ended, the oldest first."""
     rows = await desk.links.run(scripts.LOOK, "sessions", again=True)
@@ -106,6 +112,7 @@ async def events(desk: Desk, bell: Bell, after: str | None, limit: int, wait_ms:
         await bell.hear(int(found.cursor), left)
 
 
+@reads("events")
 async def _events(desk: Desk, after: str | None, limit: int) -> Events:
     most = min(max(limit, 1), EVENTS_KEPT)
     reply = await desk.links.run(scripts.LOOK, "events", after or "", most, again=True)
@@ -126,6 +133,6 @@ def _event(number: int, data: bytes) -> LogEvent:
         at=at,
         event=data[12:queue_at].decode(),
         queue=data[queue_at : queue_at + queue].decode(),
-        id=data[queue_at + queue :].decode(),
+        id=unpacked(data[queue_at + queue :]),
         state="" if state == _GONE else State(state).name.lower(),
     )

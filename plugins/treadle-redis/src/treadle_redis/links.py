@@ -7,6 +7,7 @@ reply of its call is taken for that of another one.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
@@ -28,7 +29,13 @@ class Links:
         self._free: list[Link] = []
         self._room = asyncio.Semaphore(_MOST)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._pid = os.getpid()
         self.is_open = False
+
+    def open(self) -> None:
+        """Let calls be made from now on, in this process."""
+        self.is_open = True
+        self._pid = os.getpid()
 
     async def run(self, script: Script, *arguments: Argument, again: bool = False) -> Any:
         """Run a script; `again` says that a second run does no harm."""
@@ -67,16 +74,29 @@ class Links:
     async def close(self) -> None:
         """Let what is under way end, then close all connections."""
         self.is_open = False
+        if self.is_inherited():
+            self._free.clear()  # the sockets are the parent's, and so is what would be said on them
+            return
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2 * self._address.timeout_s)
         for link in self._free:
             await link.close()
         self._free.clear()
 
+    def is_inherited(self) -> bool:
+        """Tell whether this process was forked from the one that connected."""
+        return self._pid != os.getpid()
+
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         if not self.is_open:
             work.close()
             raise BrokerUnavailable(f"{self._address.shown} is not connected: call connect() first")
+        if self.is_inherited():
+            work.close()
+            raise BrokerUnavailable(
+                "this broker was opened before the process forked, and its connections are the"
+                " parent's: make a new one in the child (broker.another())"
+            )
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)

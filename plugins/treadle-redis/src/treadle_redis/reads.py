@@ -12,6 +12,8 @@ from treadle.domain.job import Record, Ref
 from treadle.domain.limits import FIND_EXAMINED
 from treadle_redis import scripts
 from treadle_redis.desk import Desk
+from treadle_redis.foreign import reads
+from treadle_redis.ids import packed
 from treadle_redis.records import Show
 from treadle_redis.wire import named, read_line
 
@@ -19,6 +21,7 @@ _AT_ONCE: Final = 500
 """How many records of a listing are read in one call."""
 
 
+@reads("records")
 async def get(desk: Desk, refs: Sequence[Ref]) -> list[Record | None]:
     """Return each job with all that is known of it."""
     arguments = [named(ref) for ref in refs]
@@ -26,9 +29,12 @@ async def get(desk: Desk, refs: Sequence[Ref]) -> list[Record | None]:
     return [desk.reader.standing(reply) for reply in replies]
 
 
+@reads("notes")
 async def notes(desk: Desk, ref: Ref) -> Notes:
     """Return what handlers noted about a job."""
-    progress, log, steps = await desk.links.run(scripts.NOTES, ref.queue, ref.id, again=True)
+    progress, log, steps = await desk.links.run(
+        scripts.NOTES, ref.queue, packed(ref.id), again=True
+    )
     named_steps = sorted(
         (data[:8], name.decode("utf-8", "surrogatepass"), data[8:])
         for name, data in zip(steps[::2], steps[1::2], strict=True)
@@ -40,6 +46,7 @@ async def notes(desk: Desk, ref: Ref) -> Notes:
     )
 
 
+@reads("records")
 async def find(desk: Desk, filter: Filter, order: Order, cursor: str | None, limit: int) -> Page:
     """Return the next records that match, and the cursor behind the last one examined.
 
@@ -86,6 +93,7 @@ def _failed_with(history: bytes, text: str) -> bool:
     return failed_with([decode_history(line) for line in history.splitlines()], text)
 
 
+@reads("counters")
 async def stats(desk: Desk) -> Stats:
     """Return the counts of every queue."""
     now, rows = await desk.links.run(scripts.STATS, again=True)

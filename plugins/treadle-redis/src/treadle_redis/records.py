@@ -6,18 +6,24 @@ The layout is that of `records.lua`. Bytes that are no record are shown as a wai
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
+
+from msgspec import structs
 
 from treadle.domain.codec import Codec, decode_history
 from treadle.domain.job import Fault, FaultCode, Head, Job, Priority, Record, Ref
 from treadle.domain.limits import RAW_BYTES
 from treadle.domain.state import State
-from treadle_redis.wire import take_apart
+from treadle_redis.ids import unpacked
+from treadle_redis.wire import VERSION, take_apart
 
-_HEAD: Final = Struct("<6BI4q2I8q5H3Ii")
-_VERSION: Final = 1
+_HEAD: Final = Struct("<6BI7q5H3Ii")
+_SELDOM: Final = Struct("<2I5q")
+_NO_SELDOM: Final = (0, 0, 0, 0, 0, 0, 0)
 _CANCEL: Final = 1
+_RARE: Final = 16
 _STATES: Final[tuple[State, ...]] = tuple(sorted(State))
 _PRIORITIES: Final[tuple[Priority, ...]] = tuple(sorted(Priority))
 
@@ -48,7 +54,7 @@ class Reader:
             return self.record(reply[0], reply[1], reply[2], Show.COMPLETE)
         queue, job_id, _, state, fence, until = reply
         return Record(
-            job=Job(id=job_id.decode(), type="", queue=queue.decode()),
+            job=Job(id=unpacked(job_id), type="", queue=queue.decode()),
             head=Head(state=_STATES[int(state)], fence=fence, due=until),
             created=0,
             forgotten=True,
@@ -56,23 +62,22 @@ class Reader:
 
     def record(self, queue: bytes, job_id: bytes, data: bytes, show: Show) -> Record:
         """Read one record."""
-        if len(data) < _HEAD.size or data[0] != _VERSION:
+        if len(data) < _HEAD.size or data[0] != VERSION:
             return _no_record(queue, job_id, data)
         fields: tuple[int, ...] = _HEAD.unpack_from(data)
-        _, state, flags, priority, _, _, attempt, fence, due, claimed, finished = fields[:11]
-        deaths, stalls, parked, delay, look, expires, created = fields[11:18]
-        session, blocked, reason, key, unique, edges, body, payload, result = fields[21:]
-        session_at = _HEAD.size
-        blocked_at = session_at + session
-        reason_at = blocked_at + blocked
-        edges_at = reason_at + reason + key + unique
+        _, state, flags, priority, _, _, attempt, fence, due, claimed, finished, created = fields[
+            :12
+        ]
+        session, blocked, reason, key, unique, edges, body, payload, result = fields[14:]
+        session_at = _HEAD.size + (_SELDOM.size if flags & _RARE else 0)
+        edges_at = session_at + session + blocked + reason + key + unique
         body_at = edges_at + edges
         payload_at = body_at + body
         if payload_at + payload > len(data) or state >= len(_STATES) or priority >= 4:
             return _no_record(queue, job_id, data)
         job, fault = self._codec.job(
             queue=queue.decode(),
-            id=job_id.decode(),
+            id=unpacked(job_id),
             priority=_PRIORITIES[priority],
             body=data[body_at:payload_at],
             payload=data[payload_at : payload_at + payload],
@@ -82,19 +87,12 @@ class Reader:
             fence=fence,
             due=due,
             attempt=attempt,
-            deaths=deaths,
-            stalls=stalls,
-            parked=parked,
-            delay_ms=delay,
-            look_ms=look,
-            expires=expires,
-            cancel=bool(flags & _CANCEL),
-            reason=_text(data, reason_at, reason),
             claimed=claimed,
             finished=finished,
-            session=_text(data, session_at, session),
-            blocked_on=_text(data, blocked_at, blocked),
+            session=_name(data[session_at : session_at + session]),
         )
+        if flags or blocked or reason:
+            head = _with_the_rest(head, data, flags, session_at + session, blocked, reason)
         if show is Show.RUNNING or show is Show.LISTED:
             return Record(job=job, head=head, created=created, fault=fault)
         parents = _refs(data[edges_at:body_at])
@@ -113,13 +111,44 @@ class Reader:
         )
 
 
-def _text(data: bytes, at: int, length: int) -> str:
-    return data[at : at + length].decode("utf-8", "surrogatepass") if length else ""
+def _with_the_rest(
+    head: Head, data: bytes, flags: int, blocked_at: int, blocked: int, reason: int
+) -> Head:
+    """Add to a head what most heads do not have."""
+    reason_at = blocked_at + blocked
+    deaths, stalls, parked, delay, look, expires, _ = _NO_SELDOM
+    if flags & _RARE:
+        deaths, stalls, parked, delay, look, expires, _ = _SELDOM.unpack_from(data, _HEAD.size)
+    return structs.replace(
+        head,
+        deaths=deaths,
+        stalls=stalls,
+        parked=parked,
+        delay_ms=delay,
+        look_ms=look,
+        expires=expires,
+        cancel=bool(flags & _CANCEL),
+        blocked_on=_text(data[blocked_at:reason_at]),
+        reason=_text(data[reason_at : reason_at + reason]),
+    )
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode(errors="replace")  # no text of ours, but a text
+
+
+_name = lru_cache(1_024)(_text)  # the sessions that occur are few
 
 
 def _refs(data: bytes) -> tuple[Ref, ...]:
-    texts = [text.decode() for text in take_apart(data)]
-    return tuple(Ref(queue, name) for queue, name in zip(texts[::2], texts[1::2], strict=True))
+    texts = take_apart(data)
+    return tuple(
+        Ref(queue.decode(), unpacked(job_id))
+        for queue, job_id in zip(texts[::2], texts[1::2], strict=True)
+    )
 
 
 def _no_record(queue: bytes, job_id: bytes, data: bytes) -> Record:
@@ -129,7 +158,7 @@ def _no_record(queue: bytes, job_id: bytes, data: bytes) -> Record:
         raw=data[:RAW_BYTES],
     )
     return Record(
-        job=Job(id=job_id.decode(errors="replace"), type="", queue=queue.decode()),
+        job=Job(id=unpacked(job_id), type="", queue=queue.decode()),
         head=Head(state=State.WAITING, fence=0, due=0),
         created=0,
         fault=fault,

@@ -15,15 +15,31 @@ _OLDEST: Final = (7, 0)
 _OLDEST_VALKEY: Final = (7, 2)
 _SCHEMA: Final = 1
 _AT_ONCE: Final = 1_000
+_APPENDONLY: Final = {"0": "no", "1": "yes"}
 
 Info = Mapping[str, str]
 
 
 async def info(links: Links) -> Info:
-    """Ask the server for everything that it says about itself."""
-    text: bytes = await links.call("INFO")
+    """Ask the server for everything that it says about itself; little, if INFO is forbidden."""
+    try:
+        text: bytes = await links.call("INFO")
+    except BrokerRefused:
+        return await _greeting(links)
     pairs = [line.partition(":") for line in text.decode(errors="replace").splitlines()]
     return {name: value for name, colon, value in pairs if colon}
+
+
+async def _greeting(links: Links) -> Info:
+    """Return what HELLO tells, which every user may ask, in the words of INFO."""
+    flat: list[bytes] = await links.call("HELLO")
+    told = dict(zip(flat[::2], flat[1::2], strict=True))
+    name = "valkey_version" if told.get(b"server") == b"valkey" else "redis_version"
+    return {
+        name: told[b"version"].decode(),
+        "role": told[b"role"].decode(),
+        "cluster_enabled": str(int(told[b"mode"] == b"cluster")),
+    }
 
 
 def is_durable(found: Info) -> bool:
@@ -49,7 +65,10 @@ async def check(desk: Desk) -> Info:
             f"{shown} runs {name} {version}: at least {'.'.join(map(str, oldest))} is needed"
         )
     if found.get("cluster_enabled") == "1":
-        raise BrokerRefused(f"{shown} is part of a cluster, which this version cannot use yet")
+        raise BrokerRefused(
+            f"{shown} is part of a cluster, whose nodes share no scripts: use one server, or"
+            " sentinels (redis+sentinel://)"
+        )
     if found.get("role", "master") != "master":
         raise BrokerUnavailable(f"{shown} is a read-only replica: use the address of the primary")
     schema: int = await desk.links.run(scripts.SCHEMA, _SCHEMA, again=True)
@@ -65,33 +84,47 @@ async def describe(desk: Desk) -> Description:
     """Read the live settings of the server and say what they promise."""
     found = await info(desk.links)
     fsync = await _setting(desk.links, "appendfsync")
-    durability = Durability.NONE
-    if is_durable(found):
-        durability = Durability.POWER_LOSS if fsync == "always" else Durability.PROCESS
+    address = desk.address
+    where = str(address.place)
+    if address.sentinels:
+        where = f"{address.service} of {', '.join(map(str, address.sentinels))}"
     is_valkey = "valkey_version" in found
     version = found.get("valkey_version") or found.get("redis_version", "?")
     detail = (
-        ("server", f"{desk.address.host}:{desk.address.port}/{desk.address.database}"),
-        ("appendonly", "yes" if is_durable(found) else "no"),
+        ("server", f"{where}, database {address.database}"),
+        ("appendonly", _APPENDONLY.get(found.get("aof_enabled", ""), "unknown")),
         ("appendfsync", fsync or "unknown"),
         ("maxmemory", found.get("maxmemory_human", "?")),
         ("maxmemory-policy", found.get("maxmemory_policy", "?")),
         ("used memory", found.get("used_memory_human", "?")),
-        ("connected replicas", found.get("connected_slaves", "0")),
+        ("connected replicas", found.get("connected_slaves", "?")),
+        ("replicas waited for", str(address.replicas)),
         ("wake-up", "BLPOP on marker lists"),
     )
     return Description(
         name="redis",
         version=f"{'Valkey' if is_valkey else 'Redis'} {version}",
-        durability=durability,
+        durability=_durability(found, fsync, address.replicas),
         detail=detail,
         warnings=tuple(_warnings(desk, found, fsync)),
     )
 
 
+def _durability(found: Info, fsync: str, replicas: int) -> Durability:
+    if not is_durable(found):
+        return Durability.NONE
+    if fsync != "always":
+        return Durability.PROCESS
+    return Durability.NODE_LOSS if replicas else Durability.POWER_LOSS
+
+
 def _warnings(desk: Desk, found: Info, fsync: str) -> list[str]:
     address, warnings = desk.address, list[str]()
-    if not is_durable(found):
+    if "aof_enabled" not in found:
+        warnings.append(
+            "this user may not ask INFO, so nothing is known of the server's persistence: allow +info"
+        )
+    elif not is_durable(found):
         warnings.append(
             "the append-only file is off: everything is lost when the server ends. Set"
             " `appendonly yes`"
@@ -108,12 +141,29 @@ def _warnings(desk: Desk, found: Info, fsync: str) -> list[str]:
             f"maxmemory-policy is {policy}: a full server would throw jobs away. Set"
             " `maxmemory-policy noeviction`"
         )
-    away = address.host not in ("localhost", "127.0.0.1", "::1")
-    if away and not address.tls:
+    if not address.is_local and not address.tls:
         warnings.append("the connection is not encrypted: use rediss:// beyond one machine")
-    if away and address.password is None:
+    if not address.is_local and not address.login.has_password:
         warnings.append("the server asks for no password: whoever reaches it can run jobs")
-    return warnings
+    return warnings + _of_replicas(desk, found)
+
+
+def _of_replicas(desk: Desk, found: Info) -> list[str]:
+    address = desk.address
+    connected = int(found.get("connected_slaves", address.replicas))
+    if address.replicas > connected:
+        said = (
+            f"{address.replicas} replicas must confirm each write and {connected} are connected:"
+            " writes fail until they are"
+        )
+        return [said]
+    if address.sentinels and not address.replicas:
+        said = (
+            "a failover may lose the last writes, since replicas get them afterwards: add"
+            " `replicas=1` to the URL to wait for one"
+        )
+        return [said]
+    return []
 
 
 async def erase(desk: Desk) -> None:

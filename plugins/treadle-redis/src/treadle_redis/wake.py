@@ -56,8 +56,9 @@ class Bell:
 
     async def close(self) -> None:
         """Close the connections."""
-        for link in self._free:
-            await link.close()
+        if not self._links.is_inherited():
+            for link in self._free:
+                await link.close()
         self._free.clear()
 
     async def _block(self, *command: Argument) -> None:

@@ -11,15 +11,21 @@ from treadle.domain.codec import Codec, encode_history
 from treadle.domain.job import After, At, Due, Job, Keep, Ref
 from treadle.domain.outcome import CancelRequest, Change, Removal, Write
 from treadle.domain.unique import Scope, holding_states
+from treadle_redis.ids import packed
 from treadle_redis.link import Argument
 
-_JOB: Final = Struct("<HHBBBBBqqqqHHIII")
+_JOB: Final = Struct("<HHBBBqqq")
+_RECORD: Final = Struct("<BBxBBx4x48xq6xHHIIIi")
 _WRITE: Final = Struct("<BHHq")
 _CHANGE: Final = Struct("<BBBIIIqqqqBHIiI")
 _LINE: Final = Struct("<qq")
 _AFTER, _AT, _KEEP = range(3)
 _CHANGED, _CANCELLED, _REMOVED = range(3)
 _FRESH, _WITH_EDGES, _WITH_JOB = 1, 2, 4
+_TOO_LARGE, _PLAIN = 1, 2
+_WAITING: Final = 1
+VERSION: Final = 1
+"""Of the layout of records."""
 
 
 def text_bytes(text: str) -> bytes:
@@ -45,7 +51,7 @@ def take_apart(data: bytes) -> list[bytes]:
 
 def named(ref: Ref) -> bytes:
     """Return the identity of a job as one text."""
-    return b"%b\0%b" % (ref.queue.encode(), ref.id.encode())
+    return b"%b\0%b" % (ref.queue.encode(), packed(ref.id))
 
 
 class Wire:
@@ -57,7 +63,7 @@ class Wire:
 
     def job(self, job: Job) -> bytes:
         """Return a job that shall be stored; a payload that is too large is left out."""
-        queue, job_id, key = job.queue.encode(), job.id.encode(), text_bytes(job.key)
+        queue, job_id, key = job.queue.encode(), packed(job.id), text_bytes(job.key)
         is_large = len(job.payload) > self._most_bytes
         payload = b"" if is_large else job.payload
         body = self._codec.encode(job)
@@ -70,29 +76,29 @@ class Wire:
             period = job.unique.period_ms if job.unique.scope is Scope.PERIOD else 0
         if job.after:
             edges = _edges(job.after)
-        head = _JOB.pack(
-            len(queue),
-            len(job_id),
+        flags = _TOO_LARGE if is_large else 0
+        if not (flags or unique or edges or job.expires):
+            flags = _PLAIN
+        told = _JOB.pack(len(queue), len(job_id), due, expiry, flags, due_ms, expiry_ms, period)
+        # What only the server knows is 0 here; `store.lua` fills it in.
+        head = _RECORD.pack(
+            VERSION,
+            _WAITING,
             job.priority,
-            due,
-            expiry,
             mask,
-            is_large,
-            due_ms,
-            expiry_ms,
-            period,
             job.policy.remember_ms,
             len(key),
             len(unique),
             len(edges),
             len(body),
             len(payload),
+            -1,
         )
-        return b"".join((head, queue, job_id, key, unique, edges, body, payload))
+        return b"".join((told, queue, job_id, head, key, unique, edges, body, payload))
 
     def write(self, write: Write) -> bytes:
         """Return a write that shall be applied."""
-        queue, job_id = write.queue.encode(), write.id.encode()
+        queue, job_id = write.queue.encode(), packed(write.id)
         match write:
             case Change():
                 head = _WRITE.pack(_CHANGED, len(queue), len(job_id), write.fence)
@@ -108,7 +114,7 @@ class Wire:
 
     def _change(self, change: Change) -> bytes:
         history = b"" if change.history is None else encode_history(change.history)
-        event, reason = change.event.value.encode(), text_bytes(change.reason)
+        event, reason = change.event.encode(), change.reason and text_bytes(change.reason)
         result, extra = change.result, b""
         flags = _FRESH if change.fresh else 0
         if change.edges is not None or change.job is not None or change.follow_ups:
@@ -133,7 +139,7 @@ class Wire:
             -1 if result is None else len(result),
             len(extra),
         )
-        return b"".join((head, event, reason, history, result or b"", extra))
+        return b"".join((head, event, reason or b"", history, result or b"", extra))
 
     def _extra(self, change: Change) -> bytes:
         edges = b"" if change.edges is None else _edges(change.edges)
@@ -167,7 +173,7 @@ def read_line(data: bytes) -> tuple[int, int, str]:
 
 
 def _edges(refs: Iterable[Ref]) -> bytes:
-    return strings([text.encode() for ref in refs for text in (ref.queue, ref.id)])
+    return strings([text for ref in refs for text in (ref.queue.encode(), packed(ref.id))])
 
 
 def _due(due: Due) -> tuple[int, int]:

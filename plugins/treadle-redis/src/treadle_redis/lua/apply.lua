@@ -10,8 +10,7 @@ local CHANGED, CANCELLED, REMOVED = 0, 1, 2
 local FRESH, WITH_EDGES, WITH_JOB = 1, 2, 4
 local HISTORY_ROWS = 20
 local PLAIN = '<BBBBBBI4i8i8i8' -- the front of a head: version to claimed
-local ENDED = '<BBBBBBI4i8i8i8i8I4I4i8i8i8' -- the front of a head: version to look
-local EXPIRES_AT = 75
+local ENDED = '<BBBBBBI4i8i8i8i8' -- the front of a head: version to finished
 
 -- Reads the bytes of a write up to its fence.
 local function read_write(text)
@@ -78,7 +77,7 @@ end
 local function set_head(row, change, job)
   if job then
     row.expires = instant(job.expiry_kind, job.expires, 0)
-    row.line = nil
+    row.timer = nil
   elseif change.fresh then
     row.expires = 0
   end
@@ -181,6 +180,10 @@ local function end_plainly(write, text)
   local version, state, flags, prio, umask, count, _, fence, due, claimed = struct.unpack(PLAIN, text)
   local lsession, lblocked, lreason, lkey, lukey, ledges, lbody, lpayload, lresult, at =
     struct.unpack(LENGTHS, text, LENGTHS_AT)
+  local expires, uperiod = 0, 0
+  if has_flag(flags, RARE) then
+    _, _, _, _, _, expires, uperiod, at = struct.unpack(SELDOM, text, at)
+  end
   local to, due_kind, change_flags, attempt, deaths, stalls, new_due, parked, delay, look, levent,
     lnew_reason, lhistory, lnew_result, lextra, from = struct.unpack(CHANGE, write.text, write.at)
   if version ~= VERSION or state ~= RUNNING or to <= RUNNING or fence ~= write.fence or lkey > 0
@@ -195,13 +198,14 @@ local function end_plainly(write, text)
   local reason_at = from + levent
   local line_at = reason_at + lnew_reason
   local line_end = line_at + lhistory
+  local seldom = pack_seldom(deaths, stalls, parked, delay, look, expires, uperiod)
+  local new_flags = (has_flag(flags, NOTED) and NOTED or 0) + (seldom ~= '' and RARE or 0)
   due = instant(due_kind, new_due, due)
-  set_text(queue, id, struct.pack(ENDED, VERSION, to, flags >= NOTED and NOTED or 0, prio, umask,
-      lhistory > 0 and count + 1 or count, attempt, fence + 1, due, claimed, now, deaths, stalls,
-      parked, delay, look)
-    .. string.sub(text, EXPIRES_AT, LENGTHS_AT - 1) .. struct.pack('<HHH', lsession, 0, lnew_reason)
+  set_text(queue, id, struct.pack(ENDED, VERSION, to, new_flags, prio, umask,
+      lhistory > 0 and count + 1 or count, attempt, fence + 1, due, claimed, now)
+    .. string.sub(text, CREATED_AT, LENGTHS_AT - 1) .. struct.pack('<HHH', lsession, 0, lnew_reason)
     .. string.sub(text, LENGTHS_AT + 6, HEAD_BYTES - 4) .. struct.pack('<i4', lnew_result)
-    .. session .. string.sub(write.text, reason_at, line_at - 1)
+    .. seldom .. session .. string.sub(write.text, reason_at, line_at - 1)
     .. string.sub(text, tail_at, result_at - 1) .. string.sub(write.text, line_end)
     .. string.sub(text, history_at) .. string.sub(write.text, line_at, line_end - 1)
     .. (lhistory > 0 and '\n' or ''))

@@ -30,12 +30,23 @@ local function names(queue)
       records = p .. 'j', memories = p .. 'm', forget = p .. 'x', unique = p .. 'u',
       children = p .. 'c', looks = p .. 'b', finals = p .. 'f', numbers = p .. 'n',
       markers = p .. 'k', progress = p .. 'p', steps = p .. 't:', log = p .. 'l:',
-      line = { [0] = p .. 'w0', p .. 'w1', p .. 'w2', p .. 'w3' },
+      turns = { [0] = p .. 'w0', p .. 'w1', p .. 'w2', p .. 'w3' },
+      timers = { [0] = p .. 'd0', p .. 'd1', p .. 'd2', p .. 'd3' },
       state = { [0] = p .. 's0', p .. 's1', p .. 's2', p .. 's3', p .. 's4', p .. 's5' },
     }
     known_names[queue] = found
   end
   return found
+end
+
+-- Counts the jobs of a queue that wait, in turn or as timers.
+local function waiting_of(queue)
+  local n = names(queue)
+  local count = call('ZCARD', n.state[1])
+  for prio = 0, 3 do
+    count = count + call('ZCARD', n.turns[prio])
+  end
+  return count
 end
 
 local function held_key(session)
@@ -186,7 +197,12 @@ local function flush_log()
   many('RPUSH', G .. 'ev', told, count)
   local last = call('HINCRBY', COUNTERS, 'event', count)
   call('LTRIM', G .. 'ev', -EVENTS_KEPT, -1)
-  call('XADD', G .. 'es', 'MAXLEN', 1, last .. '-1', 'n', 1) -- wakes who waits for more
+  -- Wakes who waits for more. A foreign entry with a higher number would stop every write: it goes.
+  local woken = redis.pcall('XADD', G .. 'es', 'MAXLEN', 1, last .. '-1', 'n', 1)
+  if type(woken) == 'table' and woken.err then
+    call('DEL', G .. 'es')
+    call('XADD', G .. 'es', 'MAXLEN', 1, last .. '-1', 'n', 1)
+  end
   told = {}
 end
 

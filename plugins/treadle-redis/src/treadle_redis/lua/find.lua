@@ -23,21 +23,32 @@ local function add_running(queue)
   end
 end
 
+-- Adds the next jobs that an index by creation holds.
+local function add_indexed(queue, index)
+  local part
+  if newest then
+    part = call('ZREVRANGEBYSCORE', index, after or '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, count)
+  else
+    part = call('ZRANGEBYSCORE', index, after or '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, count)
+  end
+  for i = 1, #part, 2 do
+    found[#found + 1] = { queue, part[i], tonumber(part[i + 1]) }
+  end
+end
+
 for _, queue in ipairs(queues) do
-  if ARGV[3] == '' or tonumber(ARGV[3]) == RUNNING then
+  local n, only = names(queue), tonumber(ARGV[3])
+  if not only or only == RUNNING then
     add_running(queue)
   end
+  if not only or only == WAITING then
+    for prio = 0, 3 do
+      add_indexed(queue, n.turns[prio])
+    end
+  end
   for state = 0, 5 do
-    if ARGV[3] == '' or tonumber(ARGV[3]) == state then
-      local index, part = names(queue).state[state], nil
-      if newest then
-        part = call('ZREVRANGEBYSCORE', index, after or '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, count)
-      else
-        part = call('ZRANGEBYSCORE', index, after or '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, count)
-      end
-      for i = 1, #part, 2 do
-        found[#found + 1] = { queue, part[i], tonumber(part[i + 1]) }
-      end
+    if not only or only == state then
+      add_indexed(queue, n.state[state])
     end
   end
 end

@@ -1,16 +1,20 @@
 -- Where a job stands: every index is entered and left here, beside the head that says why.
 --
+-- A job that was enqueued to run at once stands in the line of its priority by its number, which is
+-- an index by creation too. Whatever waits else stands among the timers by its due time, and in the
+-- index of waiting jobs by its number.
 -- INVARIANTS
 --   `leave` and `enter` are exact opposites, so that no index can come to differ from its record.
+--   A job that has left its turn does not come back to it: it waits as a timer.
 --   A concurrency key counts what runs under it, also without a limit: one may be set meanwhile.
 
 local slots, key_limits, known_queues, parents_exist = {}, {}, {}, {}
 
-local function line_member(row)
-  local found = row.line
+local function timer_member(row)
+  local found = row.timer
   if not found then
     found = struct.pack('>I8', row.seq) .. row.id
-    row.line = found
+    row.timer = found
   end
   return found
 end
@@ -60,8 +64,12 @@ end
 
 local function leave(row)
   local n, state = names(row.queue), row.state
-  if state == WAITING then
-    put(n.line[row.prio], line_member(row), false)
+  if state == WAITING and row.in_turn then
+    put(n.turns[row.prio], row.id, false)
+    row.in_turn = false
+    return
+  elseif state == WAITING then
+    put(n.timers[row.prio], timer_member(row), false)
   elseif state == RUNNING then
     set_field(held_key(row.session), member(row.queue, row.id), false)
     count_running(row.queue, -1)
@@ -83,8 +91,11 @@ end
 
 local function enter(row, event)
   local n, state = names(row.queue), row.state
-  if state == WAITING then
-    put(n.line[row.prio], line_member(row), row.first and 0 or row.due)
+  if state == WAITING and row.in_turn then
+    put(n.turns[row.prio], row.id, row.seq)
+    bells[row.queue] = true
+  elseif state == WAITING then
+    put(n.timers[row.prio], timer_member(row), row.first and 0 or row.due)
     bells[row.queue] = true
   elseif state == RUNNING then
     set_field(held_key(row.session), member(row.queue, row.id), tostring(row.fence))
@@ -103,7 +114,7 @@ local function enter(row, event)
   else
     put(n.looks, row.id, row.due)
   end
-  if state ~= RUNNING then
+  if state ~= RUNNING and not row.in_turn then
     put(n.state[state], row.id, row.seq)
   end
   tell(row.queue, row.id, event, state)

@@ -1,21 +1,24 @@
 -- Records: how one is read and written, and the rows that a script has in hand.
 --
--- A record is a head of fixed width, with what changes most often in front, and the texts whose lengths stand at its end: session,
--- blocked_on, reason; then the tail that no script looks into but for the names it needs (key,
--- unique key, edges, body, payload); then result and history rows, each ended by a newline.
+-- A record is a head of fixed width, with what changes most often in front; then what is 0 for most
+-- jobs, only if it is not (flag RARE); then the texts whose lengths stand at the end of the head:
+-- session, blocked_on, reason; then the tail that no script looks into but for the names it needs
+-- (key, unique key, edges, body, payload); then result and history rows, each ended by a newline.
 -- INVARIANTS
 --   Bytes that are no record become a waiting row whose body they are: bad data is data.
 
 local BLOCKED, WAITING, RUNNING = 0, 1, 2
 local NEVER = 9007199254740991
 local VERSION = 1
-local HEAD = '<BBBBBBI4i8i8i8i8I4I4i8i8i8i8i8i8i8i8HHHHHI4I4I4i4'
-local HEAD_BYTES = 140
-local SEQ_AT = 91 -- where these begin in a head, from 1
-local LENGTHS_AT = 115
+local HEAD = '<BBBBBBI4i8i8i8i8i8i8i8HHHHHI4I4I4i4'
+local HEAD_BYTES = 92
+local FENCE_AT, DUE_AT, CREATED_AT, SEQ_AT, REMEMBER_AT = 11, 19, 43, 51, 59 -- in a head, from 1
+local LENGTHS_AT = 67
 local LENGTHS = '<HHHHHI4I4I4i4'
+local SELDOM = '<I4I4i8i8i8i8i8'
+local SELDOM_BYTES = 48
 local RAW_BYTES = 4096
-local CANCEL, FIRST, NOTED = 1, 2, 4
+local CANCEL, FIRST, NOTED, IN_TURN, RARE = 1, 2, 4, 8, 16
 
 local rows, raw, dirty = {}, {}, {}
 
@@ -27,7 +30,7 @@ local function garbage(queue, id, text)
   text = string.sub(text, 1, RAW_BYTES)
   return {
     queue = queue, id = id, garbage = true, state = WAITING, prio = 2, cancel = false, first = false,
-    noted = false, umask = 0, rows = 0, attempt = 0, deaths = 0, stalls = 0, fence = 0, due = 0,
+    noted = false, in_turn = false, umask = 0, rows = 0, attempt = 0, deaths = 0, stalls = 0, fence = 0, due = 0,
     parked = 0, delay = 0, look = 0, expires = 0, claimed = 0, finished = 0, created = 0, seq = 0,
     remember = 0, uperiod = 0, session = '', blocked = '', reason = '', lkey = 0, lukey = 0,
     ledges = 0, lbody = #text, lpayload = 0, tail = text, key = '', result = false, history = '',
@@ -39,9 +42,16 @@ local function parse(queue, id, text)
   if #text < HEAD_BYTES or string.byte(text) ~= VERSION then
     return garbage(queue, id, text)
   end
-  local _, state, flags, prio, umask, count, attempt, fence, due, claimed, finished, deaths, stalls,
-    parked, delay, look, expires, created, seq, remember, uperiod, lsession, lblocked, lreason, lkey,
-    lukey, ledges, lbody, lpayload, lresult, at = struct.unpack(HEAD, text)
+  local _, state, flags, prio, umask, count, attempt, fence, due, claimed, finished, created, seq,
+    remember, lsession, lblocked, lreason, lkey, lukey, ledges, lbody, lpayload, lresult, at =
+    struct.unpack(HEAD, text)
+  local deaths, stalls, parked, delay, look, expires, uperiod = 0, 0, 0, 0, 0, 0, 0
+  if has_flag(flags, RARE) then
+    if #text < HEAD_BYTES + SELDOM_BYTES then
+      return garbage(queue, id, text)
+    end
+    deaths, stalls, parked, delay, look, expires, uperiod, at = struct.unpack(SELDOM, text, at)
+  end
   local tail_at = at + lsession + lblocked + lreason
   local result_at = tail_at + lkey + lukey + ledges + lbody + lpayload
   local history_at = result_at + (lresult > 0 and lresult or 0)
@@ -50,7 +60,8 @@ local function parse(queue, id, text)
   end
   return {
     queue = queue, id = id, state = state, prio = prio, cancel = has_flag(flags, CANCEL),
-    first = has_flag(flags, FIRST), noted = has_flag(flags, NOTED), umask = umask, rows = count,
+    first = has_flag(flags, FIRST), noted = has_flag(flags, NOTED),
+    in_turn = has_flag(flags, IN_TURN), umask = umask, rows = count,
     attempt = attempt, deaths = deaths, stalls = stalls, fence = fence, due = due, parked = parked,
     delay = delay, look = look, expires = expires, claimed = claimed, finished = finished,
     created = created, seq = seq, remember = remember, uperiod = uperiod,
@@ -65,16 +76,27 @@ local function parse(queue, id, text)
   }
 end
 
+-- Returns the bytes of what is 0 for most jobs: '' if all of it is.
+local function pack_seldom(deaths, stalls, parked, delay, look, expires, uperiod)
+  if deaths == 0 and stalls == 0 and parked == 0 and delay == 0 and look == 0 and expires == 0
+    and uperiod == 0 then
+    return ''
+  end
+  return struct.pack(SELDOM, deaths, stalls, parked, delay, look, expires, uperiod)
+end
+
 -- Returns the bytes of a row; without its past (result and history) if `bare`.
 local function pack(row, bare)
+  local seldom = pack_seldom(row.deaths, row.stalls, row.parked, row.delay, row.look, row.expires,
+    row.uperiod)
   local flags = (row.cancel and CANCEL or 0) + (row.first and FIRST or 0) + (row.noted and NOTED or 0)
+    + (row.in_turn and IN_TURN or 0) + (seldom ~= '' and RARE or 0)
   local result = not bare and row.result
   return struct.pack(HEAD, VERSION, row.state, flags, row.prio, row.umask, row.rows, row.attempt,
-    row.fence, row.due, row.claimed, row.finished, row.deaths, row.stalls, row.parked, row.delay,
-    row.look, row.expires, row.created, row.seq, row.remember, row.uperiod, #row.session,
+    row.fence, row.due, row.claimed, row.finished, row.created, row.seq, row.remember, #row.session,
     #row.blocked, #row.reason, row.lkey, row.lukey, row.ledges, row.lbody, row.lpayload,
     result and #result or -1)
-    .. row.session .. row.blocked .. row.reason .. row.tail .. (result or '')
+    .. seldom .. row.session .. row.blocked .. row.reason .. row.tail .. (result or '')
     .. (bare and '' or row.history)
 end
 

@@ -6,7 +6,12 @@
 local function oldest_due(queue)
   local oldest = ''
   for prio = 0, 3 do
-    local from, line = 0, names(queue).line[prio]
+    local turns = call('ZRANGE', names(queue).turns[prio], 0, 0)
+    local came = turns[1] and row_of(queue, turns[1])
+    if came and (oldest == '' or came.due < oldest) then
+      oldest = came.due
+    end
+    local from, line = 0, names(queue).timers[prio]
     local found = call('ZRANGEBYSCORE', line, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
     while found[1] do
       local due, let_in_first = tonumber(found[2]), tonumber(found[2]) == 0
@@ -29,11 +34,11 @@ for i, queue in ipairs(queues) do
   local n, counted = names(queue), { queue }
   for state = 0, 5 do
     counted[state + 2] = state == RUNNING and tonumber(call('HGET', n.numbers, 'running') or '0')
-      or call('ZCARD', n.state[state])
+      or state == WAITING and waiting_of(queue) or call('ZCARD', n.state[state])
   end
   local later = 0
   for prio = 0, 3 do
-    later = later + call('ZCOUNT', n.line[prio], '(' .. string.format('%.0f', now), '+inf')
+    later = later + call('ZCOUNT', n.timers[prio], '(' .. string.format('%.0f', now), '+inf')
   end
   counted[8] = later
   counted[9] = call('HGET', n.numbers, 'paused') == '1' and 1 or 0

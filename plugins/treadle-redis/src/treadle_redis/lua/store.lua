@@ -4,11 +4,15 @@
 --   The first fence of a record is greater than every fence that its queue ever forgot.
 --   A unique key is taken over only from a job that no longer holds it.
 
-local JOB = '<HHBBBBBi8i8i8i8HHI4I4I4'
-local JOB_BYTES = 57
+local JOB = '<HHBBBi8i8i8'
+local JOB_BYTES = 31
+local TOO_LARGE, PLAIN_JOB = 1, 2
 local AFTER, AT, KEEP = 0, 1, 2
 local MEMORY = '<Bi8i8'
 local floors, limits_of_queues, memories = {}, {}, {}
+
+-- A job that shall be stored is: lengths of queue and id, what is said of its due time and its end,
+-- flags; queue, id; then its record, in which all that only the server knows is still 0.
 
 local function name_of_job(text)
   local lqueue, lid = struct.unpack('<HH', text)
@@ -18,15 +22,16 @@ end
 
 -- Reads the bytes of a job that shall be stored.
 local function read_job(text)
-  local lqueue, lid, prio, due_kind, expiry_kind, umask, too_large, due, expires, uperiod, remember,
-    lkey, lukey, ledges, lbody, lpayload, at = struct.unpack(JOB, text)
-  local tail_at = at + lqueue + lid
+  local lqueue, lid, due_kind, expiry_kind, flags, due, expires, uperiod, at = struct.unpack(JOB, text)
+  local head_at = at + lqueue + lid
+  local _, _, _, prio, umask, _, _, _, _, _, _, _, _, remember, _, _, _, lkey, lukey, ledges, lbody,
+    lpayload, _, tail_at = struct.unpack(HEAD, text, head_at)
   return {
     prio = prio, due_kind = due_kind, expiry_kind = expiry_kind, umask = umask,
-    too_large = too_large == 1, due = due, expires = expires, uperiod = uperiod,
+    too_large = has_flag(flags, TOO_LARGE), due = due, expires = expires, uperiod = uperiod,
     remember = remember, lkey = lkey, lukey = lukey, ledges = ledges, lbody = lbody,
     lpayload = lpayload, queue = string.sub(text, at, at + lqueue - 1),
-    id = string.sub(text, at + lqueue, tail_at - 1), tail = string.sub(text, tail_at),
+    id = string.sub(text, at + lqueue, head_at - 1), tail = string.sub(text, tail_at),
     key = lkey > 0 and string.sub(text, tail_at, tail_at + lkey - 1) or '',
   }
 end
@@ -175,7 +180,8 @@ local function insert(job, seq)
   local blocked = job.ledges > 0
   local row = {
     queue = queue, id = id, state = blocked and BLOCKED or WAITING, prio = job.prio, cancel = false,
-    first = false, noted = false, umask = job.umask, rows = 0, attempt = 0, deaths = 0, stalls = 0,
+    first = false, noted = false, in_turn = not blocked and job.due_kind == AFTER and job.due == 0,
+    umask = job.umask, rows = 0, attempt = 0, deaths = 0, stalls = 0,
     fence = floor_of(queue) + 1, due = blocked and now or instant(job.due_kind, job.due), parked = 0,
     delay = 0, look = 0, expires = instant(job.expiry_kind, job.expires, 0), claimed = 0,
     finished = 0, created = now, seq = seq, remember = job.remember, uperiod = job.uperiod,
@@ -192,23 +198,28 @@ local function insert(job, seq)
 end
 
 -- Stores a job without making a row of it, in the plainest and most frequent case: its id is new, it
--- has no parents and no unique key, and its queue no limit. Returns its fence, or false.
-local function insert_plainly(text, seq)
-  local queue, id = name_of_job(text)
-  local _, _, prio, due_kind, expiry_kind, umask, too_large, due, expires, uperiod, remember, lkey,
-    lukey, ledges, lbody, lpayload, at = struct.unpack(JOB, text)
-  if too_large > 0 or lukey > 0 or ledges > 0 or raw[queue][id] or memory_of(queue, id)
+-- has no parents, no unique key and no end, and its queue no limit. Returns its fence, or false.
+local function insert_plainly(text, queue, id, seq)
+  local _, _, due_kind, _, flags, due, _, _, at = struct.unpack(JOB, text)
+  if flags ~= PLAIN_JOB or raw[queue][id] or memories[queue][id]
     or (rows[queue] and rows[queue][id]) or queue_limit(queue) then
     return false
   end
   local n, fence = names(queue), floor_of(queue) + 1
+  local head_at = at + #queue + #id
+  local prio, in_turn = string.byte(text, head_at + 3), due_kind == AFTER and due == 0
   due = instant(due_kind, due)
   know_queue(queue)
-  set_text(queue, id, struct.pack(HEAD, VERSION, WAITING, 0, prio, umask, 0, 0, fence, due, 0, 0, 0, 0,
-    0, 0, 0, instant(expiry_kind, expires, 0), now, seq, remember, uperiod, 0, 0, 0, lkey, 0, 0, lbody,
-    lpayload, -1) .. string.sub(text, JOB_BYTES + 1 + #queue + #id))
-  append('ZADD', n.line[prio], due, struct.pack('>I8', seq) .. id)
-  append('ZADD', n.state[WAITING], seq, id)
+  set_text(queue, id, string.char(VERSION, WAITING, in_turn and IN_TURN or 0)
+    .. string.sub(text, head_at + 3, head_at + FENCE_AT - 2)
+    .. struct.pack('<i8i8i8i8i8i8', fence, due, 0, 0, now, seq)
+    .. string.sub(text, head_at + REMEMBER_AT - 1))
+  if in_turn then
+    append('ZADD', n.turns[prio], seq, id)
+  else
+    append('ZADD', n.timers[prio], due, struct.pack('>I8', seq) .. id)
+    append('ZADD', n.state[WAITING], seq, id)
+  end
   bells[queue] = true
   tell(queue, id, 'enqueue', WAITING)
   return fence
@@ -247,7 +258,7 @@ local function objection(job)
   local limit = queue_limit(job.queue)
   if limit then
     flush()
-    local waiting = call('ZCARD', names(job.queue).state[WAITING])
+    local waiting = waiting_of(job.queue)
     if waiting >= limit then
       return { 'full', waiting, limit }
     end
