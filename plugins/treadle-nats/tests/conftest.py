@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import secrets
 import shutil
 import signal
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +31,26 @@ from treadle.broker.url import parse
 from treadle.runtime.clock import SystemClock
 
 BINARY = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
-STARTS_WITHIN_S = 15
+STARTS_WITHIN_S = 120
+
+
+PORTS = iter(random.Random(os.getpid()).sample(range(12_000, 32_000), 20_000))
+"""In an order of this process: none that the system gives to who asks for any, now or later."""
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that nobody uses, and that nobody is given by chance."""
+    for port in PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+@pytest.fixture
+def port() -> int:
+    """Return a port that nobody uses now."""
+    return free_port()
 
 
 class Server:

@@ -1,11 +1,10 @@
-"""Three servers: the one that leads is killed under load. And a connection that is encrypted."""
+"""Three servers: the one that leads is killed under load."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,10 +15,10 @@ from treadle_nats.link import Link
 
 from treadle.broker.url import parse
 from treadle.broker.values import Applied, Duplicate
-from treadle.conformance.hand import Hand, make_job, stored
+from treadle.conformance.hand import Hand, make_job
 from treadle.domain.job import Ref
 from treadle.domain.outcome import Succeeded
-from treadle.errors import BrokerError, BrokerUnavailable
+from treadle.errors import BrokerError
 from treadle.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +67,7 @@ async def _insist(broker: NatsBroker, id: str) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.cluster
 @pytest.mark.timeout(120)
 @pytest.mark.promise(1)
 @pytest.mark.promise(9)
@@ -96,30 +96,3 @@ async def test_a_leader_that_is_killed_takes_no_job_with_it(make_cluster: Make) 
     print(f"longest enqueue while the leader was replaced: {longest:.1f} s")
     assert sorted(record.job.id for record in claimed) == sorted(ids)
     assert [record.head.state.name for record in found if record is not None] == ["SUCCEEDED"] * 200
-
-
-async def test_an_encrypted_connection_is_verified(make_server: Make, tmp_path: Path) -> None:
-    trustme = pytest.importorskip("trustme")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    own = authority.issue_cert("127.0.0.1", "localhost")
-    own.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    server = make_server(
-        tls={"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
-    )
-    url = f"tls://localhost:{server.port}"
-
-    async with _broker(f"{url}?ca={tmp_path}/ca.pem") as broker:
-        await stored(broker, make_job("safe"))
-        (found,) = await broker.get([Ref("default", "safe")])
-    stranger = _broker(url)
-    with pytest.raises(BrokerUnavailable, match="certificate"):
-        await stranger.connect()
-    await stranger.disconnect()
-    plain = _broker(f"nats://127.0.0.1:{server.port}?timeout_ms=1000")
-    with pytest.raises(BrokerUnavailable, match="cannot connect"):
-        await plain.connect()
-    await plain.disconnect()
-
-    assert found is not None

@@ -27,7 +27,7 @@ class TestNatsOnTrio(TestNats):
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_800)
 @pytest.mark.anyio
 async def test_the_cases_pass_in_the_time_of_the_server_too(server: Any) -> None:
     rows = await run_cases(Subject(server.url), "push")

@@ -12,15 +12,16 @@ from typing import Any
 import msgspec
 import nats
 import pytest
-from treadle_nats import NatsBroker
+from treadle_nats import NatsBroker, snapshots
 from treadle_nats.address import locate
+from treadle_nats.questions import Do
 from treadle_nats.streams import Standing
 
 from treadle.broker.sqlite.migrate import schema_version
 from treadle.broker.url import parse
 from treadle.conformance.hand import Hand, make_job, stored
 from treadle.domain.job import FaultCode
-from treadle.errors import BrokerRefused
+from treadle.errors import BrokerRefused, BrokerUnavailable
 from treadle.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.anyio
@@ -134,3 +135,94 @@ async def test_a_stream_of_somebody_else_is_refused(server: Any, namespace: str)
         await _broker(f"{server.url}?namespace={namespace}").connect()
 
     await client.close()
+
+
+@pytest.mark.promise(10)
+@pytest.mark.parametrize("name", ["manifest", "turn", "{id}.0", "{id}.1", "{id}.x", "else"])
+async def test_foreign_bytes_among_the_snapshots_stop_nobody(
+    server: Any, namespace: str, standing: Ask, name: str
+) -> None:
+    url = f"{server.url}?namespace={namespace}"
+    async with _broker(url) as broker:
+        await stored(broker, make_job("before"))
+        made = await _snapshot(broker)
+        subject = f"{(await standing(broker)).life.shelf}.{name.format(id=made.id)}"
+        client = await nats.connect(server.url)
+        await client.jetstream().publish(subject, b"\xff\x00garbage")
+        await client.close()
+        await stored(broker, make_job("after"))
+
+    async with _broker(url) as broker:
+        assert [queue.waiting for queue in (await broker.stats()).queues] == [2]
+        assert broker._asker.engine().log is not None
+        await stored(broker, make_job("later"))
+        engine = broker._asker.engine()
+        assert engine.log is not None
+        engine.log._clock = (engine.log._clock[0] + 60_000, engine.log._clock[1])
+        assert (await _snapshot(broker)).seq > made.seq
+
+
+async def _snapshot(broker: NatsBroker) -> snapshots.Manifest:
+    """Store a snapshot and cut the log behind it."""
+    engine = broker._asker.engine()
+
+    async def save() -> snapshots.Manifest:
+        link, log = engine.link, engine.log
+        assert link is not None
+        assert log is not None
+        await snapshots.save(link, log, "test", 0)
+        manifest, _ = await snapshots._latest(link, log.life)
+        assert manifest is not None
+        return manifest
+
+    return await broker._asker.ask(Do(save))
+
+
+@pytest.mark.promise(10)
+async def test_a_snapshot_that_is_broken_is_said_and_nothing_is_begun_without_it(
+    server: Any, namespace: str
+) -> None:
+    url = f"{server.url}?namespace={namespace}"
+    async with _broker(url) as broker:
+        await stored(broker, make_job("before"))
+        made = await _snapshot(broker)
+    client = await nats.connect(server.url)
+    await client.jetstream().delete_msg(f"TREADLE_SNAP_{namespace}", made.first)
+    await client.close()
+
+    broker = _broker(url)
+    with pytest.raises(BrokerUnavailable, match="no snapshot of the log can be read"):
+        await broker.connect()
+    await broker.disconnect()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None,
+        {"Nats-Sequence": "1"},
+        {"Nats-Sequence": "one", "Nats-Time-Stamp": "now"},
+        {
+            "Nats-Sequence": "2",
+            "Nats-Time-Stamp": "2026-01-01T00:00:00Z",
+            "Nats-Stream": "ELSE",
+            "Nats-Subject": "else",
+        },
+        {"Nats-Sequence": "2", "Nats-Time-Stamp": "never", "Nats-Stream": "{stream}"},
+    ],
+    ids=["plain", "half", "words", "other", "never"],
+)
+async def test_foreign_bytes_among_the_copies_of_the_log_are_passed_over(
+    broker: NatsBroker, standing: Ask, headers: dict[str, str] | None
+) -> None:
+    await stored(broker, make_job())
+    stream = locate(broker.url).stream
+    filled = {name: text.format(stream=stream) for name, text in (headers or {}).items()}
+    client = await nats.connect(locate(broker.url).servers[0])
+    await client.publish((await standing(broker)).life.live, b"\xffgarbage", headers=filled)
+    await client.flush()
+    await client.close()
+
+    await stored(broker, make_job())
+
+    assert [queue.waiting for queue in (await broker.stats()).queues] == [2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,7 +12,7 @@ from treadle_nats import NatsBroker
 
 from treadle.broker.url import parse
 from treadle.broker.values import Applied
-from treadle.conformance.hand import Hand, make_job
+from treadle.conformance.hand import Hand, make_job, stored
 from treadle.domain.job import Policy
 from treadle.domain.outcome import RefusalCode, Refused, Succeeded
 from treadle.runtime.clock import SystemClock
@@ -50,7 +52,7 @@ async def test_a_full_stream_is_cut_and_takes_jobs_again(server: Any, namespace:
     async with _broker(url) as broker:
         hand = await Hand.open(broker)
         ended = 0
-        with anyio.fail_after(40):
+        with anyio.fail_after(240):
             while ended < 150:  # several times of what the stream holds
                 (answer,) = (await broker.enqueue([_big(ended)])).results
                 if isinstance(answer, Refused):
@@ -61,6 +63,39 @@ async def test_a_full_stream_is_cut_and_takes_jobs_again(server: Any, namespace:
                 ended += 1
 
     assert ended == 150
+
+
+async def test_who_reads_a_stream_that_is_half_full_takes_it_for_no_more(
+    server: Any, namespace: str
+) -> None:
+    url = f"{server.url}?namespace={namespace}&max_bytes=1048576&log_bytes=100000000"
+    async with _broker(url) as broker:
+        for number in range(30):
+            await stored(broker, _big(number))
+
+    async with _broker(url) as broker:
+        (answer,) = (await broker.enqueue([_big(30)])).results
+
+    assert isinstance(answer, Applied)
+
+
+@pytest.mark.promise(13)
+async def test_a_server_without_room_takes_no_job_and_says_so(
+    make_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    limits = {"store_dir": str(tmp_path / "store"), "max_file_store": 1_048_576}
+    url = f"{make_server(jetstream=limits).url}?log_bytes=100000000"
+    async with _broker(url) as broker:
+        refused: Refused | None = None
+        count = 0
+        while refused is None:
+            (answer,) = (await broker.enqueue([_big(count)])).results
+            refused = answer if isinstance(answer, Refused) else None
+            count += isinstance(answer, Applied)
+        (queue,) = (await broker.stats()).queues
+
+    assert refused.code is RefusalCode.STORAGE_FULL
+    assert queue.waiting == count
 
 
 def _big(number: int) -> Any:

@@ -55,7 +55,7 @@ async def _fill(broker: NatsBroker, times: int) -> None:
 
 
 async def _cut_log(broker: NatsBroker, standing: Ask) -> Standing:
-    for _ in range(40):
+    for _ in range(400):
         await _fill(broker, 30)
         found = await standing(broker)
         if found.first > 1:
@@ -95,7 +95,7 @@ async def test_a_reader_that_is_behind_what_was_cut_begins_with_the_snapshot(
         await _cut_log(broker, standing)
         expected = (await broker.stats()).queues
 
-        for _ in range(100):
+        for _ in range(5_000):
             try:
                 found = await reader.stats()
                 break

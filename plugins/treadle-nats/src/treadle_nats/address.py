@@ -13,11 +13,12 @@ from treadle.broker.url import BrokerUrl
 from treadle.errors import ConfigurationError
 
 _OPTIONS: Final = (
-    *("ca", "cert", "key", "creds", "domain", "servers", "timeout_ms"),
+    *("ca", "cert", "key", "creds", "domain", "prefix", "servers", "timeout_ms"),
     *("replicas", "storage", "max_bytes", "log_bytes", "sync", "time"),
 )
 _PORT: Final = 4222
 _MOST_BYTES: Final = 2**50
+_SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 _LOCAL: Final = re.compile(r"//(127\.[\d.]+|localhost|\[::1\]):")
 
 
@@ -93,7 +94,6 @@ def locate(url: BrokerUrl) -> Address:
     url.refuse_unknown(_OPTIONS)
     if url.path:
         raise ConfigurationError(f"{url}: a NATS URL has no path; use ?namespace=... to keep apart")
-    domain = url.option("domain", "")
     tls = url.scheme == "tls" or "ca" in url.options
     hosts = [f"{_host(url.host)}:{url.port or _PORT}", *_listed(url.option("servers", ""))]
     has_both = bool(url.password)
@@ -109,7 +109,7 @@ def locate(url: BrokerUrl) -> Address:
         ca=_file(url, "ca"),
         cert=_file(url, "cert"),
         key=_file(url, "key"),
-        api=f"$JS.{domain}.API" if domain else "$JS.API",
+        api=_api(url),
         timeout_ms=_number(url, "timeout_ms", 5_000, 100, 60_000),
         replicas=_number(url, "replicas", 1, 1, 5),
         storage=url.option("storage", "file", ("file", "memory")),
@@ -118,6 +118,17 @@ def locate(url: BrokerUrl) -> Address:
         synced=url.option("sync", "default", ("default", "always")) == "always",
         client_time=url.option("time", "server", ("server", "client")) == "client",
     )
+
+
+def _api(url: BrokerUrl) -> str:
+    """Return what JetStream's own subjects begin with: another domain, or another account."""
+    domain, prefix = url.option("domain", ""), url.option("prefix", "")
+    if domain and prefix:
+        raise ConfigurationError(f"{url}: domain or prefix, not both")
+    api = prefix or (f"$JS.{domain}.API" if domain else "$JS.API")
+    if not _SUBJECT.fullmatch(api) or "." in domain:
+        raise ConfigurationError(f"{url}: {domain or prefix!r} cannot be part of a subject")
+    return api
 
 
 def _host(host: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from treadle.broker.values import Description, Durability
 from treadle.errors import BrokerUnavailable
 from treadle_nats.engine import Engine
@@ -30,7 +32,10 @@ async def describe(engine: Engine) -> Description:
             ("log_bytes", str(standing.size)),
             ("log_messages", str(standing.last - standing.first + 1)),
         ),
-        warnings=tuple(_warnings(engine, replicas, in_memory=in_memory)),
+        warnings=(
+            *_warnings(engine, replicas, in_memory=in_memory),
+            *_dropping(standing.config),
+        ),
     )
 
 
@@ -59,6 +64,16 @@ def _warnings(engine: Engine, replicas: int, *, in_memory: bool) -> list[str]:
     if not address.tls and not address.is_local:
         found.append("the connection is not encrypted: use tls://")
     return found
+
+
+def _dropping(config: dict[str, Any]) -> list[str]:
+    """Warn of a stream that somebody set to forget."""
+    limits = [name for name in ("max_age", "max_msgs") if config.get(name, 0) > 0]
+    if config.get("discard") != "new":
+        limits.append(f"discard={config.get('discard')}")
+    if not limits:
+        return []
+    return [f"the stream drops messages by itself ({', '.join(limits)}): jobs will be lost"]
 
 
 async def erase(engine: Engine) -> None:

@@ -24,7 +24,7 @@ from treadle_nats.link import Link, ours
 from treadle_nats.log import Cut, Erased, Log
 from treadle_nats.outbox import Outbox
 from treadle_nats.questions import Do, Look, Question, Say, deliver
-from treadle_nats.streams import ready, set_forward
+from treadle_nats.streams import cut, ready
 
 _log = logging.getLogger("treadle.nats")
 _SPREAD_S: Final = 0.5
@@ -80,6 +80,7 @@ class Engine:
             self._loop.run_until_complete(self._end())
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
     async def _end(self) -> None:
@@ -179,15 +180,14 @@ class Engine:
 
     async def _enter(self) -> None:
         if self.link is None or self.link.is_over:
-            self.link = Link(self.address, self._returned)
-            await self.link.connect()
+            self.link = await self._connected()
         standing = await ready(self.link)
         if standing.client_time != self.address.client_time:
             raise BrokerRefused(f"{self.address.shown}: time=... is not that of this namespace")
         replica, manifest = await snapshots.begin(self.link, standing.life)
         if manifest is not None and manifest.seq > standing.last:
             _log.warning("log_set_back", extra={"snapshot": manifest.seq, "last": standing.last})
-            await set_forward(self.link, manifest.seq)
+            await cut(self.link, self.address.stream, manifest.seq + 1)
             standing = await ready(self.link)
         log = self.log = Log(self.link, standing, replica, 0 if manifest is None else manifest.seq)
         log.snapshot = 0 if manifest is None else manifest.size
@@ -195,6 +195,15 @@ class Engine:
         await log.begin(standing.last)
         self._outbox = Outbox(self.link, log, self._trouble, self._full)
         self.bells.ring(None)
+
+    async def _connected(self) -> Link:
+        link = Link(self.address, self._returned)
+        try:
+            await link.connect()
+        except BaseException:
+            await link.close()
+            raise
+        return link
 
     async def _join(self) -> None:
         try:
@@ -219,6 +228,9 @@ class Engine:
     async def _leave(self, error: BrokerError) -> None:
         outbox, log = self._outbox, self.log
         self._outbox = self.log = None
+        if self._saving is not None:  # it reads the tables
+            self._saving.cancel()
+            await asyncio.wait({self._saving})
         if outbox is not None:
             await outbox.end(error)
         if log is not None:
@@ -244,23 +256,26 @@ class Engine:
         elif effects.rung or effects.entries:
             self.bells.ring({*effects.rung, EVENTS} if effects.entries else effects.rung)
         log = self.log
-        if log is not None and log.tail > max(self.address.log_bytes, log.snapshot):
-            self._cut(log, log.margin(self.address.log_bytes))
+        if log is not None and log.size > log.most_bytes:
+            self._cut(log)
 
     def _full(self) -> None:
         """Cut the log as short as can be: something found no room."""
-        if self.log is not None and self.log.tail:
-            self._cut(self.log, _KEPT_IF_FULL)
+        if self.log is not None:
+            self._cut(self.log, is_full=True)
 
-    def _cut(self, log: Log, kept: int) -> None:
+    def _cut(self, log: Log, *, is_full: bool = False) -> None:
         if self._saving is None:
-            self._saving = self._start(self._save(log, kept))
+            self._saving = self._start(self._save(log, is_full=is_full))
 
-    async def _save(self, log: Log, kept: int) -> None:
+    async def _save(self, log: Log, *, is_full: bool) -> None:
         try:
             await asyncio.sleep(random.uniform(0.0, _SPREAD_S))
-            if self.link is not None and self.log is log:
+            await log.catch_up()
+            if self.link is not None and (is_full or log.size > log.most_bytes):
+                kept = _KEPT_IF_FULL if is_full else log.margin
                 await snapshots.save(self.link, log, secrets.token_hex(4), kept)
+                await log.catch_up()
         except BrokerError as error:
             _log.warning("snapshot_failed", extra={"detail": str(error)})
             await asyncio.sleep(_CHECK_S)

@@ -41,10 +41,14 @@ class Feed:
         self._live: Subscription | None = None
 
     async def follow(self, subject: str, heard: Callable[[Entry], object]) -> None:
-        """Call `heard` with each new message; some may be missing, which their numbers show."""
+        """Call `heard` with each new message; some may be missing, which their numbers show.
+
+        Raises:
+            BrokerUnavailable: if the user may not hear them.
+        """
 
         async def hear(message: Msg) -> None:
-            entry = _entry(message)
+            entry = _entry(message, self._stream)
             if entry is not None:
                 heard(entry)
 
@@ -52,6 +56,8 @@ class Feed:
             subject, cb=hear, pending_msgs_limit=65_536, pending_bytes_limit=64 * 1024 * 1024
         )
         await self._link.client.flush(5)
+        if self._link.denied(subject):
+            raise BrokerUnavailable(f"{self._link.address.shown}: {self._link.denied(subject)}")
 
     async def stop(self) -> None:
         """Hear no more."""
@@ -87,7 +93,7 @@ class Feed:
                 to = f"{self._link.address.api}.DIRECT.GET.{self._stream}"
                 await client.publish(to, json.dumps(body).encode(), reply=inbox)
                 while True:
-                    entry = _entry(await answers.next_msg(timeout=_PATIENCE_S))
+                    entry = _entry(await answers.next_msg(timeout=_PATIENCE_S), self._stream)
                     if entry is None:
                         return found
                     found.append(entry)
@@ -99,16 +105,18 @@ class Feed:
             ) from error
 
 
-def _entry(message: Msg) -> Entry | None:
-    """Read a message that the server shows; None if it is the end of an answer."""
+def _entry(message: Msg, stream: str) -> Entry | None:
+    """Read a message that the server shows; None if it is the end of an answer, or from somebody else."""
     headers = message.headers or {}
-    seq = headers.get("Nats-Sequence")
-    if seq is None:
+    if headers.get("Nats-Stream") != stream:
         return None
-    return Entry(
-        int(seq),
-        milliseconds(headers["Nats-Time-Stamp"]),
-        headers.get("Nats-Subject", message.subject),
-        headers.get("Nats-Msg-Id", ""),
-        message.data,
-    )
+    try:
+        return Entry(
+            int(headers["Nats-Sequence"]),
+            milliseconds(headers["Nats-Time-Stamp"]),
+            headers["Nats-Subject"],
+            headers.get("Nats-Msg-Id", ""),
+            message.data,
+        )
+    except (KeyError, ValueError):
+        return None

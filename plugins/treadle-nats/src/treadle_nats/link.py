@@ -17,10 +17,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from treadle.errors import BrokerRefused, BrokerUnavailable, TreadleError
+from treadle_nats import creds
 from treadle_nats.address import Address
 
 OLDEST: Final = (2, 14, 5)
 _NOT_LET_IN: Final = "the server refuses user, password or token"
+_ROOM_FOR_HEADERS: Final = 4 * 1024
 _RECONNECT_S: Final = 0.25
 _ATTEMPT_S: Final = 2.0
 """How long one request waits before it is sent again."""
@@ -67,9 +69,9 @@ class Link:
         return self._client.is_closed
 
     @property
-    def max_payload(self) -> int:
-        """Return how many bytes a message may have."""
-        return self._client.max_payload
+    def most_bytes(self) -> int:
+        """Return how many bytes of data a message may carry."""
+        return self._client.max_payload - _ROOM_FOR_HEADERS
 
     @property
     def version(self) -> str:
@@ -81,7 +83,8 @@ class Link:
 
         Raises:
             BrokerUnavailable: if no server answers, or none lets us in.
-            BrokerRefused: if the server is too old or has no JetStream.
+            BrokerRefused: if the server is too old, or takes no messages to speak of.
+            ConfigurationError: if the files that the URL names cannot be used.
         """
         connecting = asyncio.ensure_future(self._connect())
         hopeless = asyncio.ensure_future(self._hopeless.wait())
@@ -91,8 +94,11 @@ class Link:
                 {connecting, hopeless}, timeout=limit, return_when=asyncio.FIRST_COMPLETED
             )
             if not connecting.done() or connecting.exception() is not None:
-                if connecting.done():
-                    self._trouble = told(connecting.exception())
+                error = connecting.exception() if connecting.done() else None
+                if isinstance(error, TreadleError):
+                    raise error
+                if error is not None:
+                    self._trouble = told(error)
                 raise BrokerUnavailable(
                     f"cannot connect to {self.address.shown}:"
                     f" {self._trouble or f'no answer within {limit:g} s'}"
@@ -102,17 +108,15 @@ class Link:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
-        self._refuse_old()
+        self._refuse_unfit()
 
     async def _connect(self) -> None:
         address = self.address
-        login: dict[str, Any] = {}
+        login: dict[str, Any] = creds.login(address.creds) if address.creds else {}
         if address.username:
-            login = {"user": address.username, "password": address.password}
+            login |= {"user": address.username, "password": address.password}
         elif address.token:
-            login = {"token": address.token}
-        if address.creds:
-            login["user_credentials"] = address.creds
+            login |= {"token": address.token}
         await self._client.connect(
             servers=list(address.servers),
             name=f"treadle {address.namespace}",
@@ -137,11 +141,16 @@ class Link:
         ):
             self._hopeless.set()
 
+    def denied(self, subject: str) -> str:
+        """Return what the server said last if that was that the user may not use this subject."""
+        is_so = "permissions violation" in self._trouble and subject.lower() in self._trouble
+        return self._trouble if is_so else ""
+
     async def _on_reconnect(self) -> None:
         self._trouble = ""
         self._on_return()
 
-    def _refuse_old(self) -> None:
+    def _refuse_unfit(self) -> None:
         found = tuple(
             int(part) for part in self.version.split("-")[0].split(".") if part.isdecimal()
         )
@@ -149,6 +158,11 @@ class Link:
             needed = ".".join(map(str, OLDEST))
             raise BrokerRefused(
                 f"{self.address.shown}: nats-server {self.version} is too old, {needed} is needed"
+            )
+        if self.most_bytes < _ROOM_FOR_HEADERS:
+            raise BrokerRefused(
+                f"{self.address.shown}: the server takes messages of {self._client.max_payload} bytes"
+                f" (max_payload), {2 * _ROOM_FOR_HEADERS} are needed"
             )
 
     async def close(self) -> None:
@@ -194,7 +208,8 @@ class Link:
             BrokerUnavailable: if it does not answer.
         """
         data = b"" if body is None else json.dumps(body).encode()
-        message = await self.request(f"{self.address.api}.{name}", data)
+        limit = self.address.timeout_ms / 1_000
+        message = await self.request(f"{self.address.api}.{name}", data, seconds=limit)
         return checked(message.data)
 
 
@@ -226,8 +241,11 @@ def told(error: BaseException | None) -> str:
         or "authorization violation" in str(error).lower()
     ):
         return _NOT_LET_IN
-    if isinstance(error, ConnectionResetError):
-        return "the server hung up: are user and password right, and does it speak TLS?"
+    if isinstance(error, ConnectionResetError | BrokenPipeError | errors.UnexpectedEOF):
+        return (
+            "the server hung up: are user and password right, does it speak TLS, and does it want a"
+            " certificate?"
+        )
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return "no answer in time"
     text = str(error).strip() or type(error).__name__

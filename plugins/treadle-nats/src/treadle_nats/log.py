@@ -1,18 +1,20 @@
 """The log as this process reads it: message by message into the tables, none left out.
 
 Copies of new messages come by themselves. One that does not follow on the last shows that some were
-missed: those are asked for. Whoever needs the tables as they are at this moment asks the server how far
-the log goes, and waits until it was read so far.
+missed: those are asked for. Each message is one transaction. Whoever needs the tables as they are at this
+moment asks the server how far the log goes, and waits until it was read so far.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
 from typing import Final
+
+from msgspec import Struct
 
 from treadle.broker.sqlite.transaction import Effects
 from treadle.errors import BrokerError, BrokerUnavailable, Uncertain
@@ -20,20 +22,36 @@ from treadle_nats.commands import Command, Enqueue
 from treadle_nats.feed import Entry, Feed
 from treadle_nats.link import Link
 from treadle_nats.replica import Failed, Replica
-from treadle_nats.streams import Standing, inspect, stored_at
-from treadle_nats.wire import Frame, Garbage, unframe
+from treadle_nats.streams import Standing, inspect, stored
+from treadle_nats.wire import Garbage, unframe
 
 _log = logging.getLogger("treadle.nats")
 _HURRY_S: Final = 0.1
 """A message that is not heard for so long is asked for."""
 _RESERVE: Final = 0.9
+_FAR_TOO_LONG: Final = 8
+_FAR_TOO_LONG_BYTES: Final = 64 * 1024 * 1024
+"""A log that is so many times as long as it should be, and so long, takes no new jobs: nobody can cut it."""
 _MARGIN: Final = 1_000
 _AHEAD: Final = 10_000
 """So many messages are kept that came too early."""
 
-Run = Callable[[list[object], Effects], None]
-Own = Callable[[str, int], tuple[list[Command], int | None, Run] | None]
-"""Gives the commands of a frame of one's own, so that nobody need read them, and takes the answers."""
+
+def _unasked(_answers: Sequence[object]) -> None:
+    """Nobody here waits for the answers."""
+
+
+class Said(Struct, frozen=True):
+    """What a message says, and who takes the answers."""
+
+    commands: Sequence[Command] = ()
+    now: int | None = None
+    """The client's time; None = the server's counts."""
+    answered: Callable[[Sequence[object]], None] = _unasked
+
+
+Own = Callable[[str, int], Said | None]
+"""Gives what a frame of one's own says, so that nobody need read it."""
 
 
 class Cut(BrokerUnavailable):
@@ -54,13 +72,13 @@ class Log:
         self.replica = replica
         self.size = standing.size
         """About how many bytes the stream has."""
-        self.since = applied
-        """The last message that is in a snapshot."""
+        self._counted = standing.last
+        """The last message that is counted in it."""
+        self.first = standing.first
+        """The number of the first message that is still there."""
         self.snapshot = 0
         """How many bytes the last snapshot has."""
         self.max_bytes = standing.max_bytes
-        self.tail = 0
-        """How many bytes were read since the last snapshot."""
         self.own: Own = lambda _writer, _frame: None
         self.on_effects: Callable[[Effects], object] = lambda _effects: None
         self.is_suspect = False
@@ -97,14 +115,27 @@ class Log:
         return at + int((self._loop.time() - then) * 1_000)
 
     @property
-    def is_full(self) -> bool:
-        """Tell whether what is left is for the jobs that are stored already."""
-        return 0 < self.max_bytes * _RESERVE < self.size + self.snapshot
+    def most_bytes(self) -> int:
+        """Return how long the log may grow before it is cut."""
+        return max(self._link.address.log_bytes, self.snapshot)
 
-    def margin(self, most: int) -> int:
-        """Return how many messages a quarter of `most` bytes are: for readers that are behind."""
-        usual = self.tail // max(self.applied - self.since, 1)
-        return min(_MARGIN, most // 4 // max(usual, 1))
+    @property
+    def no_room(self) -> str:
+        """Return why no job should be stored now: what room is left is for those that are stored already."""
+        if 0 < self.max_bytes * _RESERVE < self.size + self.snapshot:
+            return "the stream is nearly full; the rest is for jobs that run"
+        if self.size > max(_FAR_TOO_LONG * self.most_bytes, _FAR_TOO_LONG_BYTES):
+            return (
+                f"the log has {self.size} bytes and nobody cuts it: see `snapshot_failed` in the"
+                " logs of the processes"
+            )
+        return ""
+
+    @property
+    def margin(self) -> int:
+        """Return how many messages a cut leaves for readers that are behind: a quarter of the log at most."""
+        usual = self.size // max(self.applied - self.first + 1, 1)
+        return min(_MARGIN, self._link.address.log_bytes // 4 // max(usual, 1))
 
     async def catch_up(self) -> None:
         """Read as far as the log goes at this moment."""
@@ -113,7 +144,7 @@ class Log:
         if standing is None or standing.life != self.life:
             raise Erased(f"{self._link.address.shown}: the namespace was erased")
         self._clock = (standing.now, self._loop.time())
-        self.size = standing.size
+        self.first, self.size, self._counted = standing.first, standing.size, standing.last
         if standing.last < before or (self.is_suspect and await self._was_replaced()):
             raise Erased(f"{self._link.address.shown}: the log was set back")
         self.is_suspect = False
@@ -123,8 +154,8 @@ class Log:
         """Tell whether the last message in the tables is another one on the server now."""
         if not self._last_at:
             return False
-        at = await stored_at(self._link, self.applied)
-        return at is not None and at != self._last_at
+        found = await stored(self._link, self.applied)
+        return found is not None and found.at != self._last_at
 
     async def reach(self, seq: int) -> None:
         """Wait until message `seq` is in the tables; ask for it if it does not come.
@@ -186,8 +217,8 @@ class Log:
             self._release()
             return
         self.applied, self._last_at = entry.seq, entry.at
-        self.tail += len(entry.data)
-        self.size += len(entry.data)
+        if entry.seq > self._counted:
+            self.size, self._counted = self.size + len(entry.data), entry.seq
         if entry.at > self.now():
             self._clock = (entry.at, self._loop.time())
         while self._awaited and self._awaited[0][0] <= self.applied:
@@ -196,40 +227,42 @@ class Log:
                 future.set_result(None)
 
     def _run(self, entry: Entry) -> None:
-        name = _parts(entry.id)
-        if name is None:
-            self._keep(entry, "no name")
-            return
-        writer, frame, part, of = name
-        data: bytes | None = entry.data
-        if of > 1:
-            self.replica.now = entry.at
-            data = self.replica.add_part(writer, frame, part, of, entry.data)
-        if data is None:
-            return
-        own = self.own(writer, frame)
-        if own is not None:
-            commands, now, answered = own
-        else:
-            try:
-                read = unframe(data)
-            except Garbage as error:
-                self._keep(entry, str(error))
-                return
-            commands, now, answered = _of(read)
-        now = entry.at if now is None or not self._client_time else now
+        """Do what a message says; then answer who asked."""
+        said = Said()
         try:
-            answers, effects = self.replica.run(commands, now)
+            with self.replica.message(entry.seq):
+                try:
+                    said = self._said(entry)
+                except Garbage as error:  # none of ours: kept where it can be seen
+                    _log.warning("foreign_message", extra={"seq": entry.seq, "detail": str(error)})
+                    answers: list[object] = []
+                    effects = self.replica.keep_foreign(entry.seq, entry.data, entry.at)
+                else:
+                    now = entry.at if said.now is None or not self._client_time else said.now
+                    answers, effects = self.replica.run(said.commands, now)
         except Exception as error:
-            answered([_unknown(command, error) for command in commands], Effects())
+            said.answered([_unknown(command, error) for command in said.commands])
             raise
-        answered(answers, effects)
+        said.answered(answers)
         self.on_effects(effects)
 
-    def _keep(self, entry: Entry, detail: str) -> None:
-        """Keep a message that is none of ours where it can be seen."""
-        _log.warning("foreign_message", extra={"seq": entry.seq, "detail": detail})
-        self.on_effects(self.replica.keep_foreign(entry.seq, entry.data, entry.at))
+    def _said(self, entry: Entry) -> Said:
+        """Read a message; one that is only a part says nothing yet.
+
+        Raises:
+            Garbage: if it is none of ours.
+        """
+        writer, frame, part, of = _parts(entry.id)
+        data: bytes | None = entry.data
+        if of > 1:
+            data = self.replica.add_part(writer, frame, part, of, entry.data, entry.at)
+        if data is None:
+            return Said()
+        own = self.own(writer, frame)
+        if own is not None:
+            return own
+        read = unframe(data)
+        return Said(read.commands, read.now)
 
     def _release(self) -> None:
         """Let nobody wait for what does not come."""
@@ -255,14 +288,10 @@ def _unexpected(entry: Entry, error: Exception) -> BrokerUnavailable:
     return BrokerUnavailable(f"message {entry.seq} of the log cannot be run: {error!r}")
 
 
-def _of(frame: Frame) -> tuple[list[Command], int | None, Run]:
-    return list(frame.commands), frame.now, lambda _answers, _effects: None
-
-
-def _parts(name: str) -> tuple[str, int, int, int] | None:
+def _parts(name: str) -> tuple[str, int, int, int]:
     writer, _, rest = name.partition(".")
     numbers = rest.split(".")
     if len(numbers) != 3 or not all(n.isascii() and n.isdecimal() and len(n) < 16 for n in numbers):
-        return None
+        raise Garbage("no name")
     frame, part, of = map(int, numbers)
     return writer, frame, part, of

@@ -15,12 +15,11 @@ from typing import Any, Final
 from msgspec import Struct
 
 from treadle.broker.sqlite.enqueue import refuse
-from treadle.broker.sqlite.transaction import Effects
 from treadle.broker.values import Enqueued
 from treadle.errors import BrokerError, BrokerUnavailable, Uncertain
-from treadle_nats.commands import Command, Enqueue
+from treadle_nats.commands import Enqueue
 from treadle_nats.link import Link, NotSent, Refusal, checked
-from treadle_nats.log import Erased, Log, Run, message_id
+from treadle_nats.log import Erased, Log, Said, message_id
 from treadle_nats.questions import Say, deliver
 from treadle_nats.replica import Failed
 from treadle_nats.streams import explained, inspect, is_full
@@ -30,7 +29,6 @@ _MOST_FRAMES: Final = 3
 """So many frames may be on their way."""
 _MOST_COMMANDS: Final = 1_000
 _MOST_BYTES: Final = 512 * 1024
-_ROOM_FOR_HEADERS: Final = 4 * 1024
 _AGAIN_S: Final = 0.05
 _ATTEMPT_S: Final = 1.5
 
@@ -102,7 +100,7 @@ class Outbox:
         """Take what fits into one frame; refuse new jobs if room is short."""
         says: list[Say] = []
         size = 0
-        is_full = self._log.is_full
+        no_room = self._log.no_room
         refused: list[Say] = []
         while self._waiting and len(says) < _MOST_COMMANDS:
             say = self._waiting[0]
@@ -111,8 +109,8 @@ class Outbox:
             self._waiting.popleft()
             if say.dropped:
                 continue
-            if is_full and isinstance(say.packed.command, Enqueue):
-                self._refuse(say, "the stream is nearly full; the rest is for jobs that run")
+            if no_room and isinstance(say.packed.command, Enqueue):
+                self._refuse(say, no_room)
                 refused.append(say)
                 continue
             says.append(say)
@@ -124,10 +122,10 @@ class Outbox:
 
     def _cut(self, says: Sequence[Say]) -> list[bytes]:
         data = frame([say.packed for say in says], says[0].now)
-        most = self._link.max_payload - _ROOM_FOR_HEADERS
+        most = self._link.most_bytes
         return [data[start : start + most] for start in range(0, len(data), most)]
 
-    def _own(self, writer: str, number: int) -> tuple[list[Command], int | None, Run] | None:
+    def _own(self, writer: str, number: int) -> Said | None:
         """Take back a frame that came in the log; None if nobody waits for it any more."""
         if writer != self._writer:
             return None
@@ -136,7 +134,7 @@ class Outbox:
             return None
         flying.landed = True
 
-        def answered(answers: list[object], _: Effects) -> None:
+        def answered(answers: Sequence[object]) -> None:
             for say, answer in zip(flying.says, answers, strict=True):
                 if isinstance(answer, Failed):
                     say.fail(answer.error)
@@ -145,7 +143,7 @@ class Outbox:
             deliver(flying.says)
             self._send_on()
 
-        return [say.packed.command for say in flying.says], flying.now, answered
+        return Said([say.packed.command for say in flying.says], flying.now, answered)
 
     async def _fly(self, flying: _Frame) -> None:
         loop = asyncio.get_running_loop()

@@ -1,16 +1,16 @@
 """The tables that a process keeps of the log: the same in every process that has read as far.
 
-They lie in a private database of SQLite that nobody else can open and that is gone with the process; what it
-does not hold in memory it keeps in a temporary file. The tables and what is done to them are those of
-the SQLite broker, so that both come to the same answers.
+They lie in a database of SQLite that nobody else can open and that is gone with the process. The tables and
+what is done to them are those of the SQLite broker, so that both come to the same answers. They also say
+which message was read last, so that a copy of them does.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,21 +24,18 @@ from treadle.broker.sqlite.transaction import Effects, Transaction
 from treadle.broker.values import Enqueued
 from treadle.domain.job import Job
 from treadle.domain.limits import RAW_BYTES
-from treadle.errors import BrokerUnavailable, TreadleError
+from treadle.errors import BrokerUnavailable
+from treadle_nats import private
 from treadle_nats.commands import Command, Enqueue
 
-_SETTINGS: Final = """
-    PRAGMA cache_size = -8192;
-    PRAGMA temp_store = FILE;
-    PRAGMA journal_mode = MEMORY;
-    PRAGMA synchronous = OFF;
-    PRAGMA foreign_keys = OFF;
-"""
-_PARTS: Final = """
+_SETTINGS: Final = "PRAGMA cache_size = -8192; PRAGMA foreign_keys = OFF;"
+_TABLES: Final = """
     CREATE TABLE IF NOT EXISTS nats_part (
         writer TEXT NOT NULL, frame INTEGER NOT NULL, part INTEGER NOT NULL, at INTEGER NOT NULL,
         data BLOB NOT NULL, PRIMARY KEY (writer, frame, part)
-    ) WITHOUT ROWID
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS nats_read (seq INTEGER NOT NULL);
+    INSERT INTO nats_read SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM nats_read);
 """
 _PARTS_KEPT_MS: Final = 600_000
 """The rest of a frame comes within seconds, or never."""
@@ -53,58 +50,66 @@ class Failed(Struct, frozen=True):
 class Replica:
     """The tables as they are after the last message that was read; used by one thread."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        """Begin with empty tables, or with those of a snapshot (its file is not kept)."""
-        raw = sqlite3.connect(
-            "" if file is None else str(file),
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
+    def __init__(self, raw: sqlite3.Connection | None = None) -> None:
+        """Begin with empty tables, or with those of a private database that holds a snapshot."""
+        if raw is None:
+            raw, file = private.make()
+            file.close()
         try:
+            private.settle(raw, journal="MEMORY")
             raw.executescript(_SETTINGS)
-            migrate(raw, file or Path("the tables of the log"))
-            raw.execute(_PARTS)
+            migrate(raw, Path("the tables of the log"))
+            raw.executescript(_TABLES)
         except BaseException:
             raw.close()
             raise
-        if file is not None:
-            file.unlink()  # the system keeps it until it is closed
         self.connection = Connection(raw)
-        self.now = 0
-        """The instant of the last message."""
+
+    @staticmethod
+    def seq_of(raw: sqlite3.Connection) -> int:
+        """Return the number of the last message that is in some tables."""
+        seq: int = raw.execute("SELECT seq FROM nats_read").fetchone()[0]
+        return seq
 
     def close(self) -> None:
         """Let go of the tables."""
         self.connection.close()
+
+    @contextmanager
+    def message(self, seq: int) -> Generator[None]:
+        """Let all that one message does to the tables be done, or nothing of it.
+
+        Raises:
+            BrokerUnavailable: if the tables cannot be written; they are of no use then.
+        """
+        raw = self.connection.raw
+        raw.execute("BEGIN")
+        try:
+            yield
+            raw.execute("UPDATE nats_read SET seq = ?", (seq,))
+            raw.execute("COMMIT")
+        except BaseException as error:
+            with suppress(sqlite3.Error):
+                raw.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error | MemoryError):
+                raise
+            raise BrokerUnavailable(
+                f"the local tables of the log cannot be written ({error}):"
+                f" is there room in {tempfile.gettempdir()}?"
+            ) from error
 
     def run(self, commands: Sequence[Command], now: int) -> tuple[list[object], Effects]:
         """Run the commands of one frame at one instant; return the answer of each.
 
         One that fails leaves no trace. Several that store jobs are run first, and at once if nothing
         speaks against any of them.
-
-        Raises:
-            BrokerUnavailable: if the tables cannot be written; they are of no use then.
         """
-        self.now = now
-        raw = self.connection.raw
-        raw.execute("BEGIN")
-        try:
-            tx = Transaction(self.connection, now)
-            answers = self._stored_together(tx, commands)
-            for number, command in enumerate(commands):
-                if number not in answers:
-                    answers[number] = self._one(tx, command)
-            tx.finish()
-            raw.execute("COMMIT")
-        except (sqlite3.Error, MemoryError) as error:
-            with suppress(sqlite3.Error):
-                raw.execute("ROLLBACK")
-            raise BrokerUnavailable(
-                f"the local tables of the log cannot be written ({error}):"
-                f" is there room in {tempfile.gettempdir()}?"
-            ) from error
+        tx = Transaction(self.connection, now)
+        answers = self._stored_together(tx, commands)
+        for number, command in enumerate(commands):
+            if number not in answers:
+                answers[number] = self._one(tx, command)
+        tx.finish()
         return [answers[number] for number in range(len(commands))], tx.total
 
     def _stored_together(self, tx: Transaction, commands: Sequence[Command]) -> dict[int, object]:
@@ -133,30 +138,28 @@ class Replica:
             answer = command.run(tx)
         except (sqlite3.Error, MemoryError):
             raise
-        except TreadleError as error:
-            tx.undo()
-            return Failed(error)
         except Exception as error:  # noqa: BLE001 - what one process cannot run no other can
             tx.undo()
             return Failed(error)
         tx.keep()
         return answer
 
-    def add_part(self, writer: str, frame: int, part: int, of: int, data: bytes) -> bytes | None:
+    def add_part(
+        self, writer: str, frame: int, part: int, of: int, data: bytes, now: int
+    ) -> bytes | None:
         """Keep a part of a frame; return the whole of it once nothing is missing."""
         rows = self.connection.rows
-        rows("DELETE FROM nats_part WHERE at < ?", (self.now - _PARTS_KEPT_MS,))
+        rows("DELETE FROM nats_part WHERE at < ?", (now - _PARTS_KEPT_MS,))
         rows(
             "INSERT OR REPLACE INTO nats_part VALUES (?, ?, ?, ?, ?)",
-            (writer, frame, part, self.now, data),
+            (writer, frame, part, now, data),
         )
-        found = rows(
-            "SELECT data FROM nats_part WHERE writer = ? AND frame = ? ORDER BY part",
-            (writer, frame),
-        )
-        if len(found) < of:
+        whole = "FROM nats_part WHERE writer = ? AND frame = ?"
+        (count,) = rows(f"SELECT count(*) {whole}", (writer, frame))[0]
+        if count < of:
             return None
-        rows("DELETE FROM nats_part WHERE writer = ? AND frame = ?", (writer, frame))
+        found = rows(f"SELECT data {whole} ORDER BY part", (writer, frame))
+        rows(f"DELETE {whole}", (writer, frame))
         return b"".join(piece for (piece,) in found)
 
     def keep_foreign(self, seq: int, data: bytes, now: int) -> Effects:
@@ -172,7 +175,3 @@ class Replica:
     def view(self, now: int) -> Transaction:
         """Return what operations that only look ask for."""
         return Transaction(self.connection, now)
-
-    def dump(self, file: Path) -> None:
-        """Write the tables into a new database file."""
-        self.connection.raw.execute("VACUUM INTO ?", (str(file),))

@@ -2,30 +2,37 @@
 
 A snapshot lies in pieces on a stream of its own; a last message, compared and set, says which pieces
 count. Only then the log is cut, and not up to the snapshot itself: readers that are a little behind need
-not begin anew. Who dies half-way leaves pieces that the next one removes.
+not begin anew. Who makes one says so before, so that not all do. Who dies half-way leaves pieces that the
+next one removes. Messages of others on that stream are passed over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import sqlite3
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from contextlib import closing, suppress
+from typing import BinaryIO, Final
 
 import msgspec
 from msgspec import Struct
 
 from treadle.errors import BrokerUnavailable
+from treadle_nats import private
+from treadle_nats.copying import Copying
 from treadle_nats.feed import Feed
 from treadle_nats.link import Link, Refusal, checked
 from treadle_nats.log import Log
 from treadle_nats.replica import Replica
-from treadle_nats.streams import NO_MESSAGE, NO_STREAM, Life, explained, inspect, ready_shelf
+from treadle_nats.streams import Life, cut, explained, ready_shelf, stored_last
 
 _AGAIN_S: Final = 0.2
+_TRIES: Final = 10
 _PIECE: Final = 256 * 1024
+_PUT_S: Final = 5.0
+_TURN_MS: Final = 30_000
+"""Who said longer ago that they make a snapshot has died over it, or needs help."""
 _WRONG_LAST: Final = frozenset({10071, 10164})
 
 
@@ -35,113 +42,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
     id: str
     seq: int
     """The last message of the log that is in it."""
-    kept: int
-    """The first message that is still in the log."""
     first: int
     """The number of its first piece."""
     pieces: int
     size: int
     crc: int
-
-
-async def latest(link: Link, life: Life) -> tuple[Manifest | None, int]:
-    """Return which snapshot counts, and the number of the message that says so (0 = none)."""
-    try:
-        answer = await link.api(
-            f"STREAM.MSG.GET.{link.address.shelf}", {"last_by_subj": f"{life.shelf}.manifest"}
-        )
-    except Refusal as refusal:
-        if refusal.code in {NO_STREAM, NO_MESSAGE}:
-            return None, 0
-        raise explained(refusal, link.address) from refusal
-    message: dict[str, Any] = answer["message"]
-    data = msgspec.json.decode(f'"{message["data"]}"'.encode(), type=bytes)
-    return msgspec.json.decode(data, type=Manifest), int(message["seq"])
-
-
-async def load(link: Link, life: Life, manifest: Manifest) -> Replica | None:
-    """Make the tables of a snapshot; None if it was replaced meanwhile.
-
-    Raises:
-        BrokerUnavailable: if the server does not answer.
-    """
-    handle, name = tempfile.mkstemp(prefix="treadle-nats-")
-    file = Path(name)
-    crc = count = 0
-    try:
-        with open(handle, "wb") as out:  # noqa: PTH123, ASYNC230 - it is open already, and local
-            subject = f"{life.shelf}.{manifest.id}.>"
-            async for entry in Feed(link, link.address.shelf).read(manifest.first, subject):
-                out.write(entry.data)
-                crc = zlib.crc32(entry.data, crc)
-                count += 1
-        if count != manifest.pieces or crc != manifest.crc:
-            return None
-        return Replica(file)
-    finally:
-        file.unlink(missing_ok=True)  # noqa: ASYNC240 - local, and at once
-
-
-async def save(link: Link, log: Log, writer: str, kept: int) -> None:
-    """Store the tables as they are now and cut the log, up to the last `kept` messages.
-
-    Somebody else may have been quicker: then nothing is cut here.
-    """
-    await ready_shelf(link, log.life)
-    manifest, revision = await latest(link, log.life)
-    if manifest is not None and manifest.seq + kept >= log.applied:
-        log.snapshot, log.since = manifest.size, manifest.seq
-        return
-    seq, tail = log.applied, log.tail
-    name = f"{seq}-{writer}"
-    first = pieces = size = crc = 0
-    try:
-        with tempfile.TemporaryDirectory(prefix="treadle-nats-") as folder:
-            file = Path(folder) / "snapshot"
-            log.replica.dump(file)
-            for piece in _pieces(file, min(_PIECE, link.max_payload - 4_096)):
-                stored = await _put(link, f"{log.life.shelf}.{name}.{pieces}", piece)
-                first = first or stored
-                pieces += 1
-                size += len(piece)
-                crc = zlib.crc32(piece, crc)
-        made = Manifest(
-            id=name,
-            seq=seq,
-            kept=max(seq - kept, 1),
-            first=first,
-            pieces=pieces,
-            size=size,
-            crc=crc,
-        )
-        expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
-        await _put(link, f"{log.life.shelf}.manifest", msgspec.json.encode(made), expected)
-        await link.api(f"STREAM.PURGE.{link.address.shelf}", {"seq": first})
-        await link.api(f"STREAM.PURGE.{link.address.stream}", {"seq": made.kept})
-    except Refusal as refusal:
-        if refusal.code in _WRONG_LAST:
-            return
-        raise explained(refusal, link.address) from refusal
-    log.tail = max(log.tail - tail, 0)
-    log.snapshot, log.since = size, seq
-    log.size = (await _log_size(link)) or log.size
-
-
-async def _log_size(link: Link) -> int:
-    """Return how many bytes the log has now."""
-    standing = await inspect(link)
-    return 0 if standing is None else standing.size
-
-
-async def _put(link: Link, subject: str, data: bytes, headers: dict[str, str] | None = None) -> int:
-    answer = await link.request(subject, data, headers=headers, seconds=5)
-    return int(checked(answer.data)["seq"])
-
-
-def _pieces(file: Path, size: int) -> Iterator[bytes]:
-    with file.open("rb") as source:
-        while piece := source.read(size):
-            yield piece
 
 
 async def begin(link: Link, life: Life) -> tuple[Replica, Manifest | None]:
@@ -150,14 +55,119 @@ async def begin(link: Link, life: Life) -> tuple[Replica, Manifest | None]:
     Raises:
         BrokerUnavailable: if the server does not answer, or no snapshot can be read whole.
     """
-    for _ in range(10):
-        manifest, _ = await latest(link, life)
+    for _ in range(_TRIES):
+        manifest, _ = await _latest(link, life)
         if manifest is None:
             return Replica(), None
-        replica = await load(link, life, manifest)
+        replica = await _load(link, life, manifest)
         if replica is not None:
             return replica, manifest
-        await asyncio.sleep(
-            _AGAIN_S
-        )  # replaced meanwhile, or not yet copied to the server that answers
+        # It was replaced meanwhile, or is not yet copied to the server that answers.
+        await asyncio.sleep(_AGAIN_S)
     raise BrokerUnavailable(f"{link.address.shown}: no snapshot of the log can be read")
+
+
+async def _latest(link: Link, life: Life) -> tuple[Manifest | None, int]:
+    """Return which snapshot counts, and the number of the last message that says so (0 = none)."""
+    subject = f"{life.shelf}.manifest"
+    stored = await stored_last(link, link.address.shelf, subject)
+    if stored is None:
+        return None, 0
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(stored.data, type=Manifest), stored.seq
+    found: Manifest | None = None
+    async for entry in Feed(link, link.address.shelf).read(1, subject):
+        with suppress(msgspec.DecodeError):
+            found = msgspec.json.decode(entry.data, type=Manifest)
+    return found, stored.seq
+
+
+async def _load(link: Link, life: Life, manifest: Manifest) -> Replica | None:
+    """Make the tables of a snapshot; None if it cannot be read whole."""
+    raw, file = private.make()
+    crc = count = 0
+    try:
+        with file:
+            subject = f"{life.shelf}.{manifest.id}"
+            async for entry in Feed(link, link.address.shelf).read(manifest.first, f"{subject}.>"):
+                if count < manifest.pieces and entry.subject == f"{subject}.{count}":
+                    file.write(entry.data)
+                    crc = zlib.crc32(entry.data, crc)
+                    count += 1
+        if count == manifest.pieces and crc == manifest.crc:
+            return Replica(raw)
+    except OSError as error:
+        raise BrokerUnavailable(f"cannot store the tables of the log here: {error}") from error
+    except sqlite3.DatabaseError:
+        pass
+    except BaseException:
+        raw.close()
+        raise
+    raw.close()
+    return None
+
+
+async def save(link: Link, log: Log, writer: str, kept: int) -> None:
+    """Store the tables and cut the log, up to `kept` messages before that.
+
+    The tables are copied while they are read and written. Somebody else may be at it, or be quicker: then
+    nothing is done here.
+    """
+    await ready_shelf(link, log.life)
+    manifest, revision = await _latest(link, log.life)
+    if manifest is not None:
+        log.snapshot = manifest.size
+        if manifest.seq + kept >= log.applied:
+            await cut(link, link.address.stream, manifest.seq - kept)
+            return
+    try:
+        if not await _is_my_turn(link, log):
+            return
+        made = await _store(link, log, writer)
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        await _put(link, f"{log.life.shelf}.manifest", msgspec.json.encode(made), expected)
+    except Refusal as refusal:
+        if refusal.code in _WRONG_LAST:
+            return
+        raise explained(refusal, link.address) from refusal
+    log.snapshot = made.size
+    await cut(link, link.address.shelf, made.first)
+    await cut(link, link.address.stream, made.seq - kept)
+
+
+async def _is_my_turn(link: Link, log: Log) -> bool:
+    """Say that a snapshot is made here now, unless somebody else does."""
+    subject = f"{log.life.shelf}.turn"
+    turn = await stored_last(link, link.address.shelf, subject)
+    if turn is not None and log.now() < turn.at + _TURN_MS:
+        return False
+    last = 0 if turn is None else turn.seq
+    await _put(link, subject, b"", {"Nats-Expected-Last-Subject-Sequence": str(last)})
+    return True
+
+
+async def _store(link: Link, log: Log, writer: str) -> Manifest:
+    """Put a copy of the tables into the stream of the snapshots."""
+    began, spare = log.size, log.most_bytes // 2
+    copy, file = private.make()
+    with closing(copy), file:
+        seq = await Copying(log.replica, lambda: log.size > began + spare).into(copy)
+        name = f"{seq}-{writer}"
+        first = pieces = size = crc = 0
+        for piece in _pieces(file, min(_PIECE, link.most_bytes)):
+            stored = await _put(link, f"{log.life.shelf}.{name}.{pieces}", piece)
+            first = first or stored
+            pieces += 1
+            size += len(piece)
+            crc = zlib.crc32(piece, crc)
+    return Manifest(id=name, seq=seq, first=first, pieces=pieces, size=size, crc=crc)
+
+
+async def _put(link: Link, subject: str, data: bytes, headers: dict[str, str] | None = None) -> int:
+    answer = await link.request(subject, data, headers=headers, seconds=_PUT_S)
+    return int(checked(answer.data)["seq"])
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while piece := file.read(size):
+        yield piece

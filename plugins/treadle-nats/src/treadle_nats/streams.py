@@ -8,6 +8,7 @@ along, with their number and time.
 from __future__ import annotations
 
 import secrets
+from base64 import b64decode
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from treadle_nats.address import Address
 from treadle_nats.link import Link, Refusal
 
 NO_STREAM: Final = 10059
-NO_MESSAGE: Final = 10037
+_NO_MESSAGE: Final = 10037
 _IN_USE: Final = 10058
 _NO_JETSTREAM: Final = frozenset({503, 10039, 10076})
 _NO_ROOM: Final = frozenset({10023, 10028, 10047, 10077, 10122})
@@ -74,21 +75,41 @@ async def inspect(link: Link) -> Standing | None:
     return _standing(answer, address)
 
 
-async def stored_at(link: Link, seq: int) -> int | None:
-    """Return when a message of the log was stored; None if it is not there."""
+class Stored(Struct, frozen=True):
+    """One message, as the server that leads its stream has it."""
+
+    seq: int
+    at: int
+    data: bytes
+
+
+async def stored(link: Link, seq: int) -> Stored | None:
+    """Return a message of the log; None if it is not there."""
+    return await _stored(link, link.address.stream, {"seq": seq})
+
+
+async def stored_last(link: Link, stream: str, subject: str) -> Stored | None:
+    """Return the last message of a subject; None if there is none."""
+    return await _stored(link, stream, {"last_by_subj": subject})
+
+
+async def _stored(link: Link, stream: str, which: dict[str, object]) -> Stored | None:
     try:
-        answer = await link.api(f"STREAM.MSG.GET.{link.address.stream}", {"seq": seq})
+        answer = await link.api(f"STREAM.MSG.GET.{stream}", which)
     except Refusal as refusal:
-        if refusal.code in {NO_STREAM, NO_MESSAGE}:
+        if refusal.code in {NO_STREAM, _NO_MESSAGE}:
             return None
         raise explained(refusal, link.address) from refusal
-    return milliseconds(answer["message"]["time"])
+    found = answer["message"]
+    return Stored(found["seq"], milliseconds(found["time"]), b64decode(found.get("data", "")))
 
 
-async def set_forward(link: Link, last: int) -> None:
-    """Let the log go on behind number `last`: what it had before is in a snapshot."""
+async def cut(link: Link, stream: str, first: int) -> None:
+    """Drop the messages before number `first`; a log that ends before it goes on there."""
+    if first <= 1:
+        return
     try:
-        await link.api(f"STREAM.PURGE.{link.address.stream}", {"seq": last + 1})
+        await link.api(f"STREAM.PURGE.{stream}", {"seq": first})
     except Refusal as refusal:
         raise explained(refusal, link.address) from refusal
 
