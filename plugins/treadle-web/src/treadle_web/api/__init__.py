@@ -1,0 +1,1 @@
+"""The operations of the interface, one file for each thing that it speaks about."""
