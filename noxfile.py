@@ -1,9 +1,9 @@
 """What CI runs, one session for each kind of check.
 
-`nox` alone runs lint, types, tests, conformance, plugins and docs, in minutes. The gate goes on with `floor`
-(the lowest dependencies that are promised), `proof`, `mutants` and `simulation`. On their own:
-`servers`, `cluster`, `fuzz`, `scheduler`, `crash`, `coverage`, `bench`, `build`, `fmt` (formats instead
-of complaining) and `constraints` (renews the pinned set).
+`nox` alone runs lint, types, tests, conformance, plugins and docs, in minutes. The gate goes on with
+`pythons` (3.12 and 3.13), `floor` (the lowest dependencies that are promised), `proof`, `mutants` and
+`simulation`. On their own: `servers`, `cluster`, `fuzz`, `scheduler`, `crash`, `coverage`, `bench`,
+`build`, `fmt` (formats instead of complaining) and `constraints` (renews the pinned set).
 
 Arguments after `--` go to pytest: `nox -s tests -- -x -k retry`; `-n0` keeps it in one process.
 """
@@ -110,12 +110,20 @@ def types(session: nox.Session) -> None:
     """Check types twice: mypy and pyright, both strict."""
     _install(session, "types", *_distributions("plugins"))
     session.install("-c", CONSTRAINTS, *_tools_of_plugins())
-    roots = _present("src", "tests", "benchmarks", "noxfile.py")
-    session.run("mypy", *roots, *map(str, Path("examples").glob("*.py")))
-    for path in [*_distributions("plugins"), *_distributions("examples")]:
-        with session.chdir(path):
-            session.run("mypy", "--config-file", str(ROOT / "pyproject.toml"), ".")
-    session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"))
+    scripts = Path(session.bin)
+    command = [scripts / "pyright", "--pythonpath", scripts / "python"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True
+    ) as pyright:  # on the other core
+        roots = _present("src", "tests", "benchmarks", "noxfile.py")
+        session.run("mypy", *roots, *map(str, Path("examples").glob("*.py")))
+        for path in [*_distributions("plugins"), *_distributions("examples")]:
+            with session.chdir(path):
+                session.run("mypy", "--config-file", str(ROOT / "pyproject.toml"), ".")
+        said, _ = pyright.communicate()
+    session.log(f"pyright: {said}")
+    if pyright.returncode:
+        session.error("pyright found errors")
 
 
 @nox.session(python=MAIN_PYTHON)
@@ -133,7 +141,14 @@ def _core_tests(session: nox.Session) -> None:
 
 
 for _version, _path in OTHER_PYTHONS.items():
-    nox.session(python=_path, name=f"tests-{_version}", tags=["tests"])(_core_tests)
+    nox.session(python=_path, name=f"tests-{_version}", default=False)(_core_tests)
+
+
+@nox.session(python=False, default=False)
+def pythons(session: nox.Session) -> None:
+    """Run the sessions of every other Python that answers."""
+    for version in OTHER_PYTHONS:
+        session.notify(f"tests-{version}")
 
 
 @nox.session(python=MAIN_PYTHON)

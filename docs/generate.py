@@ -69,7 +69,8 @@ def _region(found: re.Match[str]) -> str:
 def marked(marker: str) -> dict[str, list[str]]:
     """Map each argument of `@pytest.mark.<marker>(...)` to the test files that name it."""
     found: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+    folders = [ROOT / "tests", *sorted((ROOT / "plugins").glob("*/tests"))]
+    for path in sorted(one for folder in folders for one in folder.rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == f"pytest.mark.{marker}":
                 for argument in node.args:

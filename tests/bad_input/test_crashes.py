@@ -99,7 +99,7 @@ async def test_a_child_process_that_ends_fails_its_attempt_and_no_other(
 
     records = [await place.get(job.id) for job in jobs]
     assert [record.head.state for record in records] == [State.DEAD] * 4 + [State.SUCCEEDED]
-    assert await jobs[-1].result(timeout=60) == "well"
+    assert await jobs[-1].result(timeout=300) == "well"
     assert (worker.report.dead, worker.report.succeeded) == (4, 1)
     for record, named in zip(records, ("9", "SIGSEGV", "SIGKILL", "SIGABRT"), strict=False):
         error = record.history[-1].error

@@ -112,7 +112,7 @@ async def test_a_handler_that_changes_the_process_does_not_hurt_the_worker(
             fields = await changed.wait()
             await deaf.wait()
             after = await good.enqueue(5)
-            result = await after.result(timeout=60)
+            result = await after.result(timeout=300)
 
     assert record.head.state is State.SUCCEEDED
     assert result == 2.5
@@ -159,7 +159,7 @@ class Leaky:
 
     async def until_ended(self, id: str) -> None:
         """Wait until the task of a job has come to an end."""
-        await asyncio.wait([self.made[id]], timeout=60)
+        await asyncio.wait([self.made[id]], timeout=300)
         assert self.made[id].cancelled()
 
 
@@ -204,10 +204,10 @@ async def test_what_a_leaked_task_raises_hurts_neither_its_job_nor_the_worker(pl
 
     job = await leak.enqueue()
     async with place.worker(concurrency=1):
-        assert await job.result(timeout=60) == "done"
+        assert await job.result(timeout=300) == "done"
         await asyncio.wait(kept)
         again = await leak.enqueue()
-        assert await again.result(timeout=60) == "done"
+        assert await again.result(timeout=300) == "done"
 
     assert isinstance(kept[0].exception(), ValueError)
 

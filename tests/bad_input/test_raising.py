@@ -95,7 +95,7 @@ async def test_it_fails_the_attempt_and_is_retried(
     neighbour = await good.enqueue()
 
     async with place.worker(concurrency=2):
-        await neighbour.result(timeout=60)
+        await neighbour.result(timeout=300)
         records = [
             (await place.until_final(record.job.id))[0]
             for record in (await place.broker.find(Filter(type="bad"))).records

@@ -62,7 +62,7 @@ async def test_a_result_that_is_no_json_succeeds_with_a_note(place: Place, kind:
         record = await place.get(job.id)
         assert (record.head.state, record.result) == (State.SUCCEEDED, RESULT_UNSERIALISABLE), how
         with pytest.raises(ResultGone, match="cannot be written as JSON"):
-            await job.result(timeout=60)
+            await job.result(timeout=300)
 
 
 async def test_a_result_over_the_limit_succeeds_with_a_note(place: Place) -> None:
@@ -75,12 +75,12 @@ async def test_a_result_over_the_limit_succeeds_with_a_note(place: Place) -> Non
 
     await place.burst()
 
-    assert len(await fits.result(timeout=60)) == RESULT_BYTES - 2
+    assert len(await fits.result(timeout=300)) == RESULT_BYTES - 2
     for job in (over, huge):
         record = await place.get(job.id)
         assert (record.head.state, record.result) == (State.SUCCEEDED, RESULT_TOO_LARGE)
         with pytest.raises(ResultGone, match="too large"):
-            await job.result(timeout=60)
+            await job.result(timeout=300)
 
 
 async def test_a_result_that_does_not_fit_its_annotation_is_told_to_the_caller(
@@ -97,4 +97,4 @@ async def test_a_result_that_does_not_fit_its_annotation_is_told_to_the_caller(
 
     assert await place.states([job.id]) == [State.SUCCEEDED]
     with pytest.raises(JobError, match="does not fit the return annotation"):
-        await job.result(timeout=60)
+        await job.result(timeout=300)

@@ -181,7 +181,7 @@ def test_a_scheduler_of_its_own_enqueues_and_ends_cleanly(with_schedules: Qrun) 
             if '"cron_fired"' in line:
                 break
         scheduler.send_signal(signal.SIGTERM)
-        out, _ = scheduler.communicate(timeout=120)
+        out, _ = scheduler.communicate(timeout=300)
     finally:
         scheduler.kill()
         scheduler.wait()

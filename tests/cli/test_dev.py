@@ -37,7 +37,7 @@ def test_a_changed_file_restarts_the_worker_with_the_new_code(qrun: Qrun) -> Non
     _enqueue(qrun, "after")
     after = _result(qrun, "after")
     dev.terminate()
-    dev.communicate(timeout=120)
+    dev.communicate(timeout=300)
 
     assert (before, after) == ("sent hi to ada", "posted hi to ada")
     assert dev.returncode == 0

@@ -80,7 +80,7 @@ def on_terminal(qrun: Qrun, *arguments: str) -> str:
                 shown += part
         except OSError:
             pass  # Linux says so when the other end is closed
-    process.wait(120)
+    process.wait(300)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n")
     return "".join(f"{line.rstrip()}\n" for line in plain.splitlines() if line.strip())
 

@@ -67,7 +67,7 @@ def _on_terminal(
                 break
             shown += part
             see(shown)
-    process.wait(120)
+    process.wait(300)
     return shown.decode()
 
 
@@ -128,7 +128,7 @@ def test_waiting_shows_how_far_the_handlers_say_they_are(qrun: Qrun) -> None:
             (qrun.folder / "seen").touch()
 
     shown = _on_terminal(qrun, "wait", "slow-one", "--timeout", "240", see=see)
-    worker.communicate(timeout=120)
+    worker.communicate(timeout=300)
 
     assert "half" in shown
     assert "1/2" in shown

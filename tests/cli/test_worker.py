@@ -210,7 +210,7 @@ def test_a_signal_drains_the_worker_and_it_ends_with_0(
     _until(mark, worker)
 
     worker.send_signal(number)
-    worker.communicate(timeout=120)
+    worker.communicate(timeout=300)
 
     assert worker.returncode == 0
     assert qrun.states() == {"a": "succeeded"}
@@ -225,9 +225,9 @@ def test_two_workers_of_one_name_cannot_live_together(qrun: Qrun, tmp_path: Path
     mark.unlink()
 
     second = qrun.start("worker", "--quiet", "--name", "one", "--grace", "0")
-    first.communicate(timeout=120)
+    first.communicate(timeout=300)
     second.terminate()
-    second.communicate(timeout=120)
+    second.communicate(timeout=300)
 
     assert first.returncode == 1
     assert second.returncode == 0
@@ -286,7 +286,7 @@ def test_waiting_ends_with_0_once_all_succeeded(with_app: Qrun) -> None:
     waiting = with_app.start("wait", "ada", "bob", "--timeout", "120", "--json")
 
     with_app.process("worker", "--burst")
-    out, err = waiting.communicate(timeout=120)
+    out, err = waiting.communicate(timeout=300)
 
     rows = [json.loads(line) for line in out.splitlines()]
     assert waiting.returncode == 0, err

@@ -72,7 +72,7 @@ async def rows(broker: Broker) -> int:
 
     def count() -> int:
         (path,) = Path(broker.url.path).parent.glob(f"*.{broker.url.namespace}.db")
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+        with contextlib.closing(sqlite3.connect(path, timeout=300)) as connection:
             found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
             names = [name for (name,) in found if not re.match(r"sqlite_|event", name)]
             counts = [connection.execute(f"SELECT count(*) FROM {n}") for n in names]  # noqa: S608 # names of ours

@@ -127,7 +127,7 @@ async def _on_file(broker: Broker, statements: list[tuple[str, tuple[object, ...
 
     def run() -> list[int]:
         with (
-            contextlib.closing(sqlite3.connect(broker.url.path, timeout=60)) as connection,
+            contextlib.closing(sqlite3.connect(broker.url.path, timeout=300)) as connection,
             connection,
         ):
             cursors = [connection.execute(text, values) for text, values in statements]

@@ -112,7 +112,7 @@ async def test_another_broker_of_the_store_is_refused_or_finds_nothing(broker: B
 
         await broker.erase()
 
-        with anyio.fail_after(60):
+        with anyio.fail_after(300):
             while not await _is_empty(twin):
                 pass
         await stored(twin, make_job("new"))

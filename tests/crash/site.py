@@ -55,7 +55,7 @@ class Site:
                     process.wait(20)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait(60)
+                    process.wait(300)
 
     def ask(self, question: Callable[[Broker], Any]) -> Any:
         """Run an async question against the store."""
@@ -93,7 +93,7 @@ class Site:
         return records
 
     def wait(
-        self, enough: Callable[[list[Record]], bool], ids: Sequence[str], timeout: float = 120
+        self, enough: Callable[[list[Record]], bool], ids: Sequence[str], timeout: float = 400
     ) -> list[Record]:
         """Wait, by the event log, until the records of `ids` are as `enough` wants them."""
 
@@ -114,18 +114,18 @@ class Site:
         result: list[Record] = self.ask(watch)
         return result
 
-    def until_final(self, ids: Sequence[str], timeout: float = 120) -> list[Record]:
+    def until_final(self, ids: Sequence[str], timeout: float = 400) -> list[Record]:
         """Wait until every job is final."""
         return self.wait(lambda all_: all(r.head.state in FINAL for r in all_), ids, timeout)
 
-    def until_done(self, ids: Sequence[str], count: int, timeout: float = 120) -> list[Record]:
+    def until_done(self, ids: Sequence[str], count: int, timeout: float = 400) -> list[Record]:
         """Wait until `count` of the jobs are final."""
         return self.wait(
             lambda all_: sum(r.head.state in FINAL for r in all_) >= count, ids, timeout
         )
 
     def until_running(
-        self, ids: Sequence[str], count: int = 1, timeout: float = 120
+        self, ids: Sequence[str], count: int = 1, timeout: float = 400
     ) -> list[Record]:
         """Wait until `count` of the jobs run."""
         return self.wait(
@@ -160,7 +160,7 @@ def make(id: str, type: str, payload: bytes = b"{}", policy: Policy = DEFAULT_PO
 def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process as the kernel would, and wait until it is gone."""
     process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    process.wait(300)
 
 
 __all__ = ["QUICK_LEASE", "Site", "kill", "make"]

@@ -31,7 +31,7 @@ def test_a_blocked_loop_does_not_keep_a_worker_from_ending(site: Site, second: b
         worker.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             worker.wait(0.5)
-    code = worker.wait(120)
+    code = worker.wait(300)
 
     (record,) = site.records([blocker])
     assert code == 0
@@ -53,7 +53,7 @@ def test_a_blocked_worker_that_is_ended_by_force_says_that_jobs_failed(site: Sit
 
     worker.send_signal(signal.SIGTERM)
 
-    assert worker.wait(120) == 1
+    assert worker.wait(300) == 1
     assert "drain_blocked" in (site.folder / "worker.log").read_text()
 
 
@@ -71,7 +71,7 @@ def test_a_supervisor_kills_a_child_that_hangs_beyond_its_grace_period(site: Sit
     began = time.monotonic()
     supervisor.send_signal(signal.SIGTERM)
     try:
-        code = supervisor.wait(120)
+        code = supervisor.wait(300)
         took = time.monotonic() - began
         alive = _is_alive(pid)
     finally:
@@ -110,7 +110,7 @@ def test_a_worker_that_a_handler_made_deaf_hears_again(site: Site) -> None:
 
     worker.send_signal(signal.SIGTERM)
 
-    assert worker.wait(120) == 0
+    assert worker.wait(300) == 0
     assert "signal_handler_changed" in (site.folder / "worker.log").read_text()
 
 
@@ -150,7 +150,7 @@ def test_a_worker_that_shall_be_replaced_ends_also_if_its_loop_is_blocked_then(s
     )
     worker = site.worker("--concurrency", "5", "--grace", "8s")
 
-    code = worker.wait(120)
+    code = worker.wait(300)
 
     (record,) = site.records([late])
     log = (site.folder / "worker.log").read_text()

@@ -88,7 +88,7 @@ def test_sigterm_under_load_finishes_what_runs_and_hands_back_the_rest(site: Sit
     site.until_done(ids[:10], 10)
 
     worker.send_signal(signal.SIGTERM)
-    code = worker.wait(120)
+    code = worker.wait(300)
 
     records = site.records(ids)
     states = Counter(record.head.state for record in records)
@@ -108,7 +108,7 @@ def test_a_second_sigterm_means_no_grace(site: Site) -> None:
 
     worker.send_signal(signal.SIGTERM)
     worker.send_signal(signal.SIGINT)
-    code = worker.wait(120)
+    code = worker.wait(300)
 
     assert code == 0
     assert {record.head.state for record in site.records(ids)} == {State.WAITING}

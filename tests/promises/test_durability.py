@@ -25,7 +25,7 @@ async def test_a_worker_made_in_code_refuses_less_than_was_asked_for(
     place = Place(adapter, tmp_path, options="?durability=process", settings=POWER)
 
     async with place.broker:
-        with pytest.raises(BrokerRefused, match="power-loss"), anyio.fail_after(60):
+        with pytest.raises(BrokerRefused, match="power-loss"), anyio.fail_after(300):
             await place.make_worker(burst=True).run()
 
         assert not await place.broker.sessions()
@@ -48,7 +48,7 @@ async def test_a_worker_starts_on_what_was_asked_for(adapter: Adapter, tmp_path:
 
     async with place.broker:
         worker = place.make_worker(burst=True)
-        with anyio.fail_after(60):
+        with anyio.fail_after(300):
             await worker.run()
 
     assert worker.started.is_set()

@@ -68,13 +68,13 @@ async def test_an_enqueue_into_a_store_that_is_held_ends_in_time_and_can_be_repe
         return "sent"
 
     async with place.opened(), place.worker() as worker:
-        with anyio.fail_after(120):
+        with anyio.fail_after(300):
             first = await _insisted(mail.options(id="order-6"))
-            await first.result(timeout=60)
+            await first.result(timeout=300)
             with _held(tmp_path, how), pytest.raises((NotAccepted, Uncertain)):
                 await mail.options(id="order-7").enqueue()
             again = await _insisted(mail.options(id="order-7"))
-            result = await again.result(timeout=60)
+            result = await again.result(timeout=300)
 
     assert result == "sent"
     assert worker.report.succeeded == 2

@@ -32,7 +32,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "payloads.jsonl"
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_ten_slots_run_ten_jobs_at_the_same_time(place: Place, kind: str) -> None:
     """Each job waits for nine others; what that means in seconds is shown on virtual time."""
-    together = threading.Barrier(10, timeout=120)
+    together = threading.Barrier(10, timeout=300)
     count, all_there = 0, anyio.Event()
 
     if kind == "async":
@@ -119,9 +119,9 @@ async def test_the_value_or_the_error_is_stored_with_the_job(place: Place) -> No
     good, bad = await work.enqueue(True), await work.enqueue(False)
     await place.burst()
 
-    assert await good.result(timeout=60) == {"message": "done"}
+    assert await good.result(timeout=300) == {"message": "done"}
     with pytest.raises(JobDead, match="the printer is on fire") as caught:
-        await bad.result(timeout=60)
+        await bad.result(timeout=300)
     assert "ValueError: the printer is on fire" in caught.value.remote_traceback
     assert (await good.refresh()).state is Shown.SUCCEEDED
     record = (await bad.refresh()).record
@@ -147,7 +147,7 @@ async def test_any_json_object_is_a_payload_and_arrives_as_it_was(place: Place) 
 
     assert len(wanted) == 10
     assert seen == wanted
-    assert {task: await job.result(timeout=60) for task, job in jobs.items()} == wanted
+    assert {task: await job.result(timeout=300) for task, job in jobs.items()} == wanted
 
 
 @pytest.mark.contract("F24")
@@ -169,7 +169,7 @@ async def test_a_dead_job_is_listed_read_and_retried_by_its_id(place: Place) -> 
     await (await place.jobs.get(job.id)).retry()
     await place.burst()
 
-    assert await job.result(timeout=60) == "now"
+    assert await job.result(timeout=300) == "now"
     assert list((await place.broker.find(Filter(state=Shown.DEAD))).records) == []
     assert [row.event for row in (await place.get(job.id)).history] == ["fail", "retry", "succeed"]
 
@@ -228,7 +228,7 @@ async def test_the_default_time_limit_and_the_poll_interval_come_from_the_enviro
         worker = jobs.worker(name="w1", burst=True)
         await worker.run()
         with pytest.raises(JobDead) as caught:
-            await job.result(timeout=60)
+            await job.result(timeout=300)
 
     assert caught.value.reason == "timeout"
     assert worker.options.poll_ms == 2_000

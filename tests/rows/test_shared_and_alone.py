@@ -97,7 +97,7 @@ ALONE = textwrap.dedent(
             async with jobs:
                 job = await hello.enqueue("ada")
                 await jobs.worker(burst=True).run()
-                print(await job.result(timeout=60))
+                print(await job.result(timeout=300))
 
         anyio.run(main)
     """

@@ -92,7 +92,7 @@ async def test_a_thread_that_ignores_the_stop_keeps_no_drained_worker_alive(work
     @works.registry.handler("stubborn")
     def stubborn() -> None:
         started.set()
-        release.wait(60)
+        release.wait(300)
 
     id = await works.enqueue("stubborn")
     try:

@@ -25,7 +25,7 @@ def success(record: Record) -> Change:
 
 def run(file: Path, sql: str, parameters: Sequence[object] = ()) -> Rows:
     """Run a statement in a connection of its own and commit it."""
-    with closing(sqlite3.connect(file, timeout=60)) as connection, connection:
+    with closing(sqlite3.connect(file, timeout=300)) as connection, connection:
         return connection.execute(sql, parameters).fetchall()
 
 

@@ -101,7 +101,7 @@ async def test_a_kill_in_the_middle_of_commits_loses_nothing_that_was_acknowledg
 
     for number, acknowledged in enumerate((3, 40, 17, 90)):
         async with started("hammer", file, f"round{number}") as child:
-            with anyio.fail_after(120):
+            with anyio.fail_after(300):
                 for _ in range(acknowledged):
                     word, *ids = await child.line()
                     (accepted if word == "stored" else done).update(ids)
@@ -124,7 +124,7 @@ async def test_a_waiting_process_is_woken_by_a_signal_not_by_looking(
     file: Path, broker: SqliteBroker
 ) -> None:
     async with started("pick_up", file, "waiter") as child:
-        with anyio.fail_after(120):
+        with anyio.fail_after(300):
             assert await child.line() == ["ready"]
             for number in range(20):
                 await stored(broker, make_job(f"job-{number}"))
@@ -140,7 +140,7 @@ async def test_a_reader_of_events_is_woken_by_the_commits_of_others(broker: Sqli
         events = await broker.events(start, wait_ms=3_600_000)
         seen.extend(entry.id for entry in events.entries)
 
-    with anyio.fail_after(120):
+    with anyio.fail_after(300):
         async with anyio.create_task_group() as group, broker.another() as other:
             group.start_soon(read)
             await anyio.wait_all_tasks_blocked()
@@ -169,7 +169,7 @@ async def test_a_waiting_claim_is_not_disturbed_by_other_queues(
         mine.fallback_seconds = 3_600.0
         hand = await Hand.open(mine)
         before = clock.asked
-        with anyio.fail_after(120):
+        with anyio.fail_after(300):
             async with anyio.create_task_group() as group:
                 group.start_soon(mine.claim, hand.session, ["mine"], 1, 3_600_000)
                 await until(lambda: clock.asked > before)  # it has looked, and waits
@@ -183,7 +183,7 @@ async def test_a_waiting_claim_is_not_disturbed_by_other_queues(
 
 async def test_an_error_of_the_disk_is_unavailable_or_uncertain_and_passes(file: Path) -> None:
     async with started("hit_limit", file, "worker") as child:
-        with anyio.fail_after(120):
+        with anyio.fail_after(300):
             lines = await child.lines()
 
     raised, settled = lines
@@ -198,7 +198,7 @@ async def test_a_fork_leaves_the_file_to_the_parent_and_lets_the_child_begin_ane
     file: Path,
 ) -> None:
     async with started("fork", file, "child") as child:
-        with anyio.fail_after(120):
+        with anyio.fail_after(300):
             lines = await child.lines()
 
     assert ["inherits", "0"] in lines

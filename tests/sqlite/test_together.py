@@ -117,7 +117,7 @@ async def test_without_sockets_a_waiting_claim_looks_often(file: Path, clock: Mo
         async def claim() -> None:
             got.extend(ids(await hand.claim(1, wait_ms=3_600_000)))
 
-        with anyio.fail_after(120):
+        with anyio.fail_after(300):
             async with anyio.create_task_group() as group, broker.another() as other:
                 group.start_soon(claim)
                 await stored(other, make_job("a"))

@@ -88,7 +88,7 @@ async def bench(
         yield Bench(pool, children)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 300) -> None:
     """Wait for what another process or thread does and nobody is told of: look again and again."""
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for

@@ -130,7 +130,7 @@ def leaves_a_thread(ctx: Context) -> None:
     """Leave a thread behind that speaks when the next attempt runs."""
 
     def speak() -> None:
-        go.wait(60)
+        go.wait(300)
         ctx.log("late")
         ctx.progress(1)
         try:
@@ -146,6 +146,6 @@ def leaves_a_thread(ctx: Context) -> None:
 def hears(ctx: Context) -> list[str]:
     """Let the thread that an earlier attempt left speak; return what it was told."""
     go.set()
-    told.wait(60)
+    told.wait(300)
     ctx.log("own")
     return said

@@ -28,7 +28,7 @@ class Told(logging.Handler):
             self.records.append(record)
             self._loop.post(self.event.set)
 
-    async def wait(self, timeout: float = 60) -> dict[str, Any]:
+    async def wait(self, timeout: float = 300) -> dict[str, Any]:
         """Wait for the first, and return its fields."""
         with anyio.fail_after(timeout):
             await self.event.wait()

@@ -86,7 +86,7 @@ class Place:
         """Run a worker until nothing is due any more; it must end."""
         values: dict[str, Any] = {"burst": True, "beat_in_thread": False, **over}
         worker = self.make_worker(**values)
-        with anyio.fail_after(120):
+        with anyio.fail_after(300):
             await worker.run()
         return worker
 
@@ -100,7 +100,7 @@ class Place:
         """Return the stored states of jobs."""
         return [(await self.get(id)).head.state for id in ids]
 
-    async def until(self, id: str, *states: State, timeout: float = 120) -> Record:
+    async def until(self, id: str, *states: State, timeout: float = 400) -> Record:
         """Wait, by the event log, until a job is in one of the states."""
         cursor = (await self.broker.events(None)).cursor
         with anyio.fail_after(timeout):
@@ -110,7 +110,7 @@ class Place:
                     return record
                 cursor = (await self.broker.events(cursor, wait_ms=500)).cursor
 
-    async def until_final(self, *ids: str, timeout: float = 120) -> list[Record]:
+    async def until_final(self, *ids: str, timeout: float = 400) -> list[Record]:
         """Wait until the jobs are final."""
         return [await self.until(id, *FINAL, timeout=timeout) for id in ids]
 

@@ -164,7 +164,7 @@ async def test_a_user_with_no_more_than_the_documented_permissions_can_do_everyt
     for number in range(20):
         await hand.run(_big(number))
     engine = broker._asker.engine()
-    with anyio.fail_after(120):
+    with anyio.fail_after(300):
         while not engine.log or not engine.log.snapshot:
             await anyio.sleep(0.05)
             await hand.run(make_job())
@@ -193,7 +193,7 @@ async def test_a_reply_that_does_not_come_is_uncertain(make_server: Make) -> Non
         await stored(broker, make_job())
         server.pause()
 
-        with anyio.fail_after(120), pytest.raises(Uncertain) as caught:
+        with anyio.fail_after(300), pytest.raises(Uncertain) as caught:
             await broker.enqueue([make_job("perhaps")])
         server.resume()
 
@@ -250,7 +250,7 @@ async def test_a_claim_that_waits_outlives_a_restart_of_the_server(make_server: 
 
 
 async def _until_it_answers(broker: NatsBroker) -> None:
-    with anyio.fail_after(120):
+    with anyio.fail_after(300):
         while True:
             try:
                 await broker.stats()

@@ -85,7 +85,7 @@ async def test_a_worker_goes_on_when_the_server_was_killed_and_came_back(
         tmp_path, server.url, "-m", "treadle", "worker", "app:jobs", "--concurrency", "5"
     )
     assert (await _end(_start(tmp_path, server.url, "app.py")))[0] == 0
-    with anyio.fail_after(120):
+    with anyio.fail_after(300):
         while await _succeeded(server.url) < 20:  # noqa: ASYNC110 - another process works
             await anyio.sleep(0.05)
 

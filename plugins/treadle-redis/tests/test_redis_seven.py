@@ -19,7 +19,7 @@ def _run(*command: str, folder: Path) -> str:
     """Run a command in a folder; skip with its last words if it fails."""
     try:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         pytest.skip(f"no redis-server on PATH, and none from Debian: {error}")

@@ -155,7 +155,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     yield start
     for process in started:
         process.send_signal(signal.SIGTERM)
-    codes = [process.wait(timeout=60) for process in started]
+    codes = [process.wait(timeout=300) for process in started]
     assert codes == [0] * len(started), (tmp_path / "worker.log").read_text()[-3_000:]
 
 

@@ -70,7 +70,7 @@ def worker(folder: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     yield start
     for process in started:
         process.terminate()
-        assert process.wait(timeout=120) == 0, (folder / "worker.log").read_text()[-3_000:]
+        assert process.wait(timeout=300) == 0, (folder / "worker.log").read_text()[-3_000:]
 
 
 def _until(folder: Path, url: str, succeeded: int) -> None:

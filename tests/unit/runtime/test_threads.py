@@ -96,7 +96,7 @@ async def test_no_more_threads_run_at_a_time_than_the_pool_has() -> None:
 
 @pytest.mark.anyio
 async def test_calls_run_at_the_same_time_in_as_many_threads() -> None:
-    together = threading.Barrier(4, timeout=60)
+    together = threading.Barrier(4, timeout=300)
 
     async with ThreadPool(4) as pool, anyio.create_task_group() as tasks:
         for _ in range(4):
@@ -125,7 +125,7 @@ async def test_a_cancelled_call_is_told_to_stop_and_waited_for() -> None:
 
     def work() -> None:
         begun.set()
-        stop.told.wait(60)
+        stop.told.wait(300)
         ended.set()
 
     async with ThreadPool(1) as pool:
@@ -162,7 +162,7 @@ async def test_a_thread_that_was_abandoned_ends_also_when_the_pool_is_closed() -
     def work() -> None:
         own.append(threading.current_thread())
         begun.set()
-        release.wait(60)
+        release.wait(300)
 
     async with ThreadPool(1, patience=0.01) as pool:
         await cut_short(lambda: pool.call(work, None), begun)
@@ -180,7 +180,7 @@ async def test_a_call_that_no_thread_took_yet_is_revoked_at_once() -> None:
 
     def work() -> None:
         busy.set()
-        release.wait(60)
+        release.wait(300)
 
     async with ThreadPool(1) as pool:
         async with anyio.create_task_group() as tasks:
@@ -218,7 +218,7 @@ async def test_cancels_that_race_with_completions_lose_no_call_and_no_thread() -
 
         assert sum(outcomes.values()) == 1_000
         assert pool.abandoned == 0
-        together = threading.Barrier(2, timeout=60)
+        together = threading.Barrier(2, timeout=300)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pool.call, together.wait, None)
             tasks.start_soon(pool.call, together.wait, None)
@@ -257,7 +257,7 @@ def test_a_call_into_a_loop_that_ended_harms_nobody(anyio_backend: str) -> None:
     def work() -> None:
         own.append(threading.current_thread())
         begun.set()
-        release.wait(60)
+        release.wait(300)
 
     async def main() -> None:
         async with ThreadPool(1, patience=0.01) as pool:
