@@ -110,8 +110,7 @@ def types(session: nox.Session) -> None:
     """Check types twice: mypy and pyright, both strict."""
     _install(session, "types", *_distributions("plugins"))
     session.install("-c", CONSTRAINTS, *_tools_of_plugins())
-    scripts = Path(session.bin)
-    command = [scripts / "pyright", "--pythonpath", scripts / "python"]
+    command = [f"{session.bin}/pyright", "--pythonpath", f"{session.bin}/python"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True
     ) as pyright:  # on the other core
