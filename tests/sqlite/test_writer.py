@@ -112,7 +112,7 @@ async def test_one_durable_write_makes_the_whole_commit_durable(
     lock.acquire()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: write("first", durable=False))
-        while not writer._waiting:  # noqa: ASYNC110 - its thread says it to nobody
+        while not writer.waiting:  # noqa: ASYNC110 - its thread says it to nobody
             await anyio.sleep(0.001)
         # These two wait together for the next round.
         tasks.start_soon(lambda: write("lazy", durable=False))

@@ -53,7 +53,7 @@ class Writer(Desk):
         self._connection: Connection | None = None
         self._sameness = Sameness(location)
         self._turn = Lock()
-        self._waiting: Sequence[Ask[Any]] = ()
+        self.waiting: Sequence[Ask[Any]] = ()
         """What has not begun because the lock is held by somebody else."""
         self._to_tell: Effects | None = None
         self.on_commit: Callable[[Effects], None] | None = None
@@ -109,20 +109,20 @@ class Writer(Desk):
         if self._lock.try_acquire():
             return asks
         with self._turn:
-            self._waiting = asks
+            self.waiting = asks
         self._patience.begin()
         try:
             self._lock.acquire()
         finally:
             self._patience.stop()
             with self._turn:
-                left, self._waiting = self._waiting, ()
+                left, self.waiting = self.waiting, ()
         return [ask for ask in left if not ask.dropped]
 
     def _give_up(self) -> None:
         """Fail what has waited for the lock too long (called from another thread)."""
         with self._turn:
-            asks, self._waiting = self._waiting, ()
+            asks, self.waiting = self.waiting, ()
         self.fail_all(
             asks,
             BrokerUnavailable(
