@@ -308,6 +308,7 @@ def test_a_run_of_a_handler_is_noted() -> None:
     assert not check([*story.calls, run])
 
 
+@pytest.mark.slow
 def test_a_history_of_100_000_calls_is_judged_in_seconds_and_not_in_hours() -> None:
     story = Story()
     story.opened(lease_ms=10**9)

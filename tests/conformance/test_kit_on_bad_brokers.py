@@ -115,7 +115,17 @@ def results(rows: Sequence[Row]) -> dict[str, Result]:
     return {row.case: row.result for row in rows}
 
 
-@pytest.mark.parametrize("kind", [Hanging, Stubborn, Blocking, Raising, Leaving, Nonsense])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Hanging,
+        pytest.param(Stubborn, marks=pytest.mark.slow),
+        pytest.param(Blocking, marks=pytest.mark.slow),
+        Raising,
+        Leaving,
+        Nonsense,
+    ],
+)
 def test_what_is_broken_fails_and_what_is_not_passes(kind: type[MemoryBroker]) -> None:
     rows = verified(kind, ids=[*CLAIMS, "C601"], limit_s=3)
 

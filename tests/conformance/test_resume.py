@@ -189,6 +189,7 @@ def test_a_run_that_goes_on_says_first_behind_what(tmp_path: Path) -> None:
     assert 20 <= told[0].examples <= 27
 
 
+@pytest.mark.slow
 def test_the_command_says_behind_what_it_goes_on(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "treadle", "verify", "memory://", "--only", "machine"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -47,15 +48,11 @@ class Site:
         return process
 
     def close(self) -> None:
-        """Kill every process that still runs, by pid."""
+        """Kill every process that still runs, with its children: each leads a session of its own."""
         for process in self.processes:
             if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait(300)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(300)
 
     def ask(self, question: Callable[[Broker], Any]) -> Any:
         """Run an async question against the store."""

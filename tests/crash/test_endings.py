@@ -158,6 +158,7 @@ def test_a_worker_that_shall_be_replaced_ends_also_if_its_loop_is_blocked_then(s
     assert log.index("worker_recycles") < log.index("drain_blocked")
 
 
+@pytest.mark.slow
 @pytest.mark.promise(7)
 def test_what_a_child_needs_to_start_does_not_count_against_the_time_limit(site: Site) -> None:
     short = Policy(max_attempts=1, timeout_ms=4_000)

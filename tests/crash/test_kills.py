@@ -49,6 +49,7 @@ def test_a_worker_restarted_in_place_takes_over_leases_that_run_for_an_hour(site
     assert all([row.event for row in record.history] == ["lose"] for record in again)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(5)
 def test_another_worker_takes_over_after_the_lease(site: Site) -> None:
     ids = site.works(3, ms=300)
@@ -63,6 +64,7 @@ def test_another_worker_takes_over_after_the_lease(site: Site) -> None:
     assert all(record.head.session != "" for record in records)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(7)
 def test_one_crasher_is_quarantined_and_no_neighbour_is_blamed(site: Site) -> None:
     good = site.works(100, ms=5)
@@ -114,6 +116,7 @@ def test_a_second_sigterm_means_no_grace(site: Site) -> None:
     assert {record.head.state for record in site.records(ids)} == {State.WAITING}
 
 
+@pytest.mark.slow
 @pytest.mark.promise(6)
 def test_a_handler_that_blocks_the_loop_keeps_its_lease(site: Site) -> None:
     (id,) = site.enqueue([make("blocker", "block", b'{"ms": 9000}')])
@@ -129,6 +132,7 @@ def test_a_handler_that_blocks_the_loop_keeps_its_lease(site: Site) -> None:
     assert "loop_blocked" in (site.folder / "worker.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.promise(6)
 def test_a_blocked_loop_cannot_hold_a_job_beyond_its_time_limit(site: Site) -> None:
     policy = Policy(timeout_ms=1_000, max_attempts=1)

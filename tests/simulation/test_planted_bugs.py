@@ -17,8 +17,6 @@ SOURCE = Path(treadle.__file__).parent
 SEEDS = 500
 AT_ONCE = (
     "an outcome is recorded before the handler has run",
-    "a failure counts twice",
-    "an interruption uses up an attempt",
     "orphans are never handed back",
 )
 """So few seeds find these that every run of the tests can plant them."""
