@@ -97,15 +97,17 @@ class Context:
 
     @overload
     async def step(
-        self, name: str, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+        self, name: str, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T: ...
 
     @overload
     async def step(
-        self, name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T: ...
 
-    async def step(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def step(
+        self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
         """Call `function` once for this job, however many attempts it takes.
 
         Its result is stored before this returns; a later attempt gets the stored one without a
@@ -139,7 +141,7 @@ class Context:
         return await value if inspect.isawaitable(value) else value
 
     def run_async(
-        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run an async function on the worker's loop from a sync handler, and wait for it.
 

@@ -91,7 +91,7 @@ class Enqueuer(Generic[P, R]):
         self._limit = target.registry.payload_bytes
         self._version = target.version
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    async def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue one job; when this returns, the job is stored.
 
         Raises:
@@ -109,7 +109,7 @@ class Enqueuer(Generic[P, R]):
         jobs = self.jobs(payloads)
         return cast("list[Job[R]]", await self._target.registry.client.enqueue(jobs, checked=True))
 
-    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    def enqueue_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Do what `enqueue` does, from code without a running event loop."""
         (job,) = self._target.registry.client.enqueue_sync([self.job(*args, **kwargs)])
         return cast("Job[R]", job)
@@ -119,7 +119,7 @@ class Enqueuer(Generic[P, R]):
         jobs = self.jobs(payloads)
         return cast("list[Job[R]]", self._target.registry.client.enqueue_sync(jobs))
 
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> DomainJob:
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> DomainJob:
         """Make a job without enqueueing it.
 
         Raises:

@@ -113,7 +113,7 @@ class Handler(Enqueuer[P, R]):
         """
         return cast("R", self._results.decode(data))
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function, without a queue."""
         if not self._execution.plan.wants:
             return self.function(*args, **kwargs)
@@ -131,7 +131,7 @@ AnyHandler: TypeAlias = Handler[..., Any]
 class AsyncHandler(Handler[P, R]):
     """A handler whose function is a coroutine function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Call the function, without a queue; what it wants provided is provided."""
         return cast("Coroutine[Any, Any, R]", super().__call__(*args, **kwargs))
 
@@ -139,7 +139,7 @@ class AsyncHandler(Handler[P, R]):
 class SyncHandler(Handler[P, R]):
     """A handler whose function is a plain function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function in this thread, without a queue; what it wants provided is provided."""
         return cast("R", super().__call__(*args, **kwargs))
 

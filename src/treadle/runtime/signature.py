@@ -51,7 +51,7 @@ class Signature(Struct, frozen=True, kw_only=True):
     nulls: bool
     """Some argument may hold null."""
     numbers: tuple[str, ...]
-    """The arguments that are plain numbers."""
+    """The arguments that are plain numbers, given or not."""
     hides_numbers: bool
     """Some other argument may hold a number."""
 
@@ -78,7 +78,11 @@ def read(name: str, function: Callable[..., Any]) -> Signature:
     whole = _whole(where, arguments, hints)
     types = {name: _type(where, name, hints.get(name, Any)) for name in arguments}
     shapes = {name: shape_of(kind) for name, kind in types.items()}
-    numbers = tuple(name for name, kind in types.items() if is_number(kind))
+    numbers = tuple(
+        name
+        for name, kind in types.items()
+        if is_number(kind) and _is_number_by_default(arguments[name])
+    )
     by_position = [
         name for name, one in arguments.items() if one.kind is not inspect.Parameter.KEYWORD_ONLY
     ]
@@ -165,6 +169,12 @@ def _default(value: Any) -> Any:
         # What a job changes in its default shall not reach the next job.
         return msgspec.field(default_factory=partial(deepcopy, cast("object", value)))
     return msgspec.field(default_factory=lambda: value)
+
+
+def _is_number_by_default(parameter: inspect.Parameter) -> bool:
+    """Tell whether it is a number also if it is left out: defaults are not checked, as in Python."""
+    default = parameter.default
+    return default is inspect.Parameter.empty or isinstance(default, int | float)
 
 
 def _positional_only(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -144,6 +144,7 @@ class ThreadPool:
         self,
         function: Callable[P, T],
         stoppable: Stoppable | None,
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:

@@ -69,7 +69,7 @@ class Enqueued(Struct, Generic[P], frozen=True, kw_only=True):
     job: Job
     """Everything else about it."""
 
-    def matches(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def matches(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Tell whether `handler.enqueue(*args, **kwargs)` would have enqueued the same.
 
         Checkers know the parameters of the handler that was asked about. What is left out counts

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from tests.support.source import ROOT
+from treadle import Jobs
 from treadle.domain.limits import PAYLOAD_BYTES, PAYLOAD_BYTES_HARD
 from treadle.domain.outcome import Rejected
 from treadle.domain.state import Reason
@@ -157,6 +158,29 @@ def test_the_whole_payload_may_be_any_json_object() -> None:
 def test_defaults_are_not_written() -> None:
     assert _encode(SEND, "ada") == b'{"to":"ada"}'
     assert _encode(SEND, "ada", count=2) == b'{"to":"ada","count":2}'
+
+
+@pytest.mark.parametrize("default", [None, "none"])
+def test_a_default_of_another_type_than_its_parameter_is_passed_on(default: Any) -> None:
+    def count(n: int = default) -> None: ...
+
+    arguments = _arguments(count)
+
+    assert arguments.by_name(_encode(arguments)) == {"n": default}
+    with pytest.raises(PayloadError, match="n"):
+        _encode(arguments, 2**70)
+
+
+def test_arguments_may_have_any_name() -> None:
+    jobs = Jobs("memory://")
+
+    @jobs.handler("named")
+    def named(self: int, name: str, function: str = "", args: str = "") -> None: ...
+
+    job = named.job(self=1, name="a", function="b", args="c")
+
+    assert job.payload == b'{"self":1,"name":"a","function":"b","args":"c"}'
+    assert named(self=1, name="a") is None
 
 
 def test_positional_and_keyword_arguments_are_the_same_payload() -> None:

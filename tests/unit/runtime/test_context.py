@@ -100,15 +100,16 @@ async def charge(amount: int) -> Receipt:
     return Receipt(amount)
 
 
-def ship() -> str:
+def ship(name: str = "", function: str = "") -> str:
+    """Take arguments that are named like those of `step`."""
     calls.append("ship")
-    return "shipped"
+    return f"shipped{name}{function}"
 
 
 @registry.handler("order")
 async def order(ctx: Context, amount: int, fails: int = 0) -> list[Any]:
     receipt = await ctx.step("charge", charge, amount)
-    shipped = await ctx.step("ship", ship)
+    shipped = await ctx.step("ship", ship, name="", function="")
     if ctx.attempt <= fails:
         raise ConnectionError("after both steps")
     return [receipt.number, shipped]
