@@ -102,7 +102,9 @@ def _maker(call: Call, app: str | None) -> Maker:
     settings = call.settings()
     found = find_app(settings, None, folder=Path.cwd())
     if found is None:
-        call.output.note("No app here: types and payloads are not checked against handlers.")
+        call.output.note(
+            "No app here (--app): types and payloads are not checked, and no handler's options hold."
+        )
         return Maker(Jobs(settings=settings), typed=False)
     if found.origin.endswith(".py"):
         call.output.note(f"Using {found.name} (found in {found.origin}).")
