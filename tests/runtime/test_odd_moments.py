@@ -109,6 +109,24 @@ async def test_a_burst_waits_for_a_suspect_that_runs_alone(works: Works, road: F
     assert await works.state(id) is State.SUCCEEDED
 
 
+async def test_a_burst_runs_jobs_that_a_running_job_waits_for(works: Works) -> None:
+    @works.registry.handler("child")
+    async def child() -> None: ...
+
+    @works.registry.handler("parent")
+    async def parent() -> None:
+        await anyio.sleep(5)  # the queue was found empty long ago
+        (record,) = await works.until_final(await works.enqueue("child"))
+        assert record.head.state is State.SUCCEEDED
+
+    id = await works.enqueue("parent")
+
+    with anyio.fail_after(60):
+        await works.burst(concurrency=2)
+
+    assert await works.state(id) is State.SUCCEEDED
+
+
 async def test_a_burst_runs_jobs_whose_parents_it_ran(works: Works, road: Faults) -> None:
     @works.registry.handler("work")
     async def work() -> None: ...

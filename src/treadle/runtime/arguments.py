@@ -276,5 +276,14 @@ def _most(texts: Iterable[bytes], bracket: bytes) -> int:
 
 
 def as_dict(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping as a dict, copied only if it is none."""
-    return payload if isinstance(payload, dict) else dict(payload)
+    """Return a mapping as a dict, copied only if it is none.
+
+    Raises:
+        PayloadError: if it is no mapping.
+    """
+    if isinstance(payload, dict):
+        return payload
+    if isinstance(cast("object", payload), Mapping):
+        return dict(payload)
+    text = f"must be a mapping of arguments by name, got {type(payload).__name__}"
+    raise PayloadError(f"{text}. Nothing was enqueued.", path="$")

@@ -153,7 +153,11 @@ class Enqueuer(Generic[P, R]):
         """Encode payloads that are all there, many at once."""
         texts: list[bytes] = []
         for start in range(0, len(payloads), _PORTION):
-            some = [as_dict(payload) for payload in payloads[start : start + _PORTION]]
+            portion = payloads[start : start + _PORTION]
+            try:
+                some = list(map(as_dict, portion))
+            except PayloadError:
+                return self._encode_each(map(as_dict, payloads))  # which says which one it is
             together = self._target.arguments.encode_many(some, self._limit)
             texts += self._encode_each(some, start) if together is None else together
         return texts

@@ -31,6 +31,9 @@ from treadle.runtime.report import WorkerReport
 from treadle.runtime.settle import Settler
 
 _PUSH_WAIT_MS = 5_000
+_BURST_WAIT_MS = 10, 500
+"""So long may a claim of a burst wait while jobs run, which may enqueue others and wait for them: at
+first, and after many that brought nothing."""
 _LONG_JOB = 10
 """A mean run time above this many round trips means no prefetch."""
 
@@ -84,6 +87,7 @@ class Pump:
         """A claim brought less than was asked for, and nothing has been claimed since."""
         self._looked = False
         """In burst mode: blocked jobs were looked at since the last claim that brought something."""
+        self._burst_wait_ms = _BURST_WAIT_MS[0]
         self._lane_busy = False
         self._asked_by_lane = 0
         self._lane_go = anyio.Event()
@@ -128,8 +132,6 @@ class Pump:
             await self._settle(writes, 0 if self._lane_busy or self._dry else room)
             return True
         if room > 0 and not self._lane_busy:
-            if self._dry and self._options.burst and self._busy():
-                return False  # nothing was due: ask again when something has ended
             if self._dry or not self._crew.busy:
                 self._start_lane(room)
                 return False
@@ -204,7 +206,6 @@ class Pump:
         """Wait in claims while the queues are empty, until cancelled."""
         push = Capability.PUSH in self._broker.capabilities
         wait_ms = _PUSH_WAIT_MS if push else self._options.poll_ms
-        wait_ms = 0 if self._options.burst else wait_ms
         while True:
             await self._lane_go.wait()
             self._lane_go = anyio.Event()
@@ -218,6 +219,9 @@ class Pump:
             return
         number = self._leases.begin_claim()
         records: Sequence[Record] = ()
+        was_busy = self._busy()
+        if self._options.burst:
+            wait_ms = min(wait_ms, self._burst_wait_ms) if was_busy else 0
         try:
             queues = order(self._options.selection, self._rng)
             claimed = await self._broker.claim(self.session, queues, room, wait_ms)
@@ -232,8 +236,10 @@ class Pump:
             self._leases.end_claim(number, ())
             raise
         self._dry = len(records) < room
+        first_ms, last_ms = _BURST_WAIT_MS
+        self._burst_wait_ms = first_ms if records else min(2 * self._burst_wait_ms, last_ms)
         self._deliver(number, records)
-        if self._options.burst and not records and not self._busy() and not self.unsettled:
+        if self._options.burst and not (records or was_busy or self._busy() or self.unsettled):
             await self._end_burst()
 
     async def _end_burst(self) -> None:

@@ -144,6 +144,14 @@ def test_the_item_that_does_not_fit_is_counted_over_all_that_were_given() -> Non
         send_email.jobs([*payloads, {"to": 3}])
 
 
+@pytest.mark.parametrize("given", [list, iter])
+def test_an_item_that_is_no_mapping_is_named(given: Callable[[Any], Any]) -> None:
+    items: Any = [{"to": "a"}, ("b",)]
+
+    with pytest.raises(PayloadError, match=r"^item 1: must be a mapping .*, got tuple"):
+        send_email.jobs(given(items))
+
+
 def test_sync_twins_do_the_same() -> None:
     app.taken.jobs.clear()
 
