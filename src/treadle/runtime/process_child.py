@@ -21,6 +21,7 @@ from functools import cache, partial, reduce
 from typing import Any, assert_never, cast
 
 import anyio
+from msgspec import structs
 
 from treadle.broker.base import Lease
 from treadle.broker.loop import LoopHandle
@@ -215,7 +216,7 @@ class _Child:
         try:
             handler = _find(request.place)
         except BaseException as error:  # noqa: BLE001 - importing runs user code
-            return failure(error)
+            return _not_imported(request.place, failure(error))
         if handler is None:
             message = f"the child process finds no handler {request.place.name!r}: {_HOW}"
             return Failed(error=ErrorInfo(type="ConfigurationError", message=message), give_up=True)
@@ -252,6 +253,18 @@ def _tidy(lease: Lease) -> None:
     left = [task for task in tasks() if owner_of(task) == lease and id(task) != own]
     if left:
         cancel(left, lease)
+
+
+def _not_imported(place: Place, outcome: Outcome) -> Outcome:
+    """Say of an error that it was no attempt that failed."""
+    if not isinstance(outcome, Failed):
+        return outcome
+    file = place.script or place.app.partition(":")[0] or place.module
+    error = outcome.error
+    message = f"importing {file} in a child process: {error.message}"
+    if place.script:
+        message += ". What it runs as a script belongs under `if __name__ == '__main__':`"
+    return structs.replace(outcome, error=structs.replace(error, message=message))
 
 
 _HOW = "define it at the top of a module, or start the worker with the name of its application"

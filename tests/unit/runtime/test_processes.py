@@ -241,9 +241,10 @@ async def test_a_handler_that_no_child_can_find_fails_and_says_what_to_do() -> N
 
 
 async def test_an_application_that_cannot_be_imported_fails_the_attempt() -> None:
-    assert _failed(await _run(children.pid, "no_such_module:jobs")).error.type == (
-        "ModuleNotFoundError"
-    )
+    error = _failed(await _run(children.pid, "no_such_module:jobs")).error
+
+    assert error.type == "ModuleNotFoundError"
+    assert error.message.startswith("importing no_such_module in a child process: No module named")
 
 
 _SCRIPT = """
@@ -269,12 +270,29 @@ if __name__ == "__main__":
 async def test_handlers_of_the_main_script_are_found_too(
     how: Sequence[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "script.py").write_text(_SCRIPT)
+    done = await _run_script(tmp_path, _SCRIPT, how)
 
-    done = await anyio.to_thread.run_sync(
+    assert done.stdout.startswith("Succeeded(result=b'"), done.stderr
+
+
+async def test_a_script_that_works_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
+    unguarded = _SCRIPT.replace('if __name__ == "__main__":', "if True:")
+
+    done = await _run_script(tmp_path, unguarded, ["script.py"])
+
+    assert done.stdout.startswith("Failed("), done.stderr
+    assert "script.py in a child process: " in done.stdout
+    assert "belongs under `if __name__ == '__main__':`" in done.stdout
+
+
+async def _run_script(
+    folder: Path, text: str, how: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    (folder / "script.py").write_text(text)
+    return await anyio.to_thread.run_sync(
         lambda: subprocess.run(
             [sys.executable, *how],
-            cwd=tmp_path,
+            cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -282,8 +300,6 @@ async def test_handlers_of_the_main_script_are_found_too(
             check=False,
         )
     )
-
-    assert done.stdout.startswith("Succeeded(result=b'"), done.stderr
 
 
 async def test_tasks_that_a_handler_leaks_in_a_child_are_gone_for_the_next(
