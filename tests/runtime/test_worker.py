@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ from tests.support.logs import told
 from tests.support.works import Works
 from treadle.domain.decide import decide
 from treadle.domain.job import After, Job, Policy, Priority
-from treadle.domain.outcome import CancelAsked, CancelRequest, Outcome
+from treadle.domain.outcome import CancelAsked, CancelRequest, Failed, Outcome, Succeeded
 from treadle.domain.retry import Fixed
 from treadle.domain.selection import Ordered
 from treadle.domain.state import State
@@ -223,6 +224,33 @@ async def test_middleware_runs_in_the_order_registered(works: Works) -> None:
     await works.burst()
 
     assert order == ["outer in", "inner in", "work", "inner out", "outer out"]
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [None, "nonsense", Succeeded(result="text"), Failed(error="text")],  # type: ignore[arg-type]
+)
+async def test_a_middleware_that_returns_no_outcome_fails_the_attempt_and_is_named(
+    works: Works, returned: Any
+) -> None:
+    async def forgetful(attempt: Attempt, call_next: Next) -> Outcome:
+        await call_next(attempt)
+        return cast("Outcome", returned)
+
+    works.registry.use(forgetful)
+
+    @works.registry.handler("work")
+    async def work() -> None: ...
+
+    id = await works.enqueue("work", policy=Policy(max_attempts=1))
+
+    await works.burst()
+
+    (record,) = await works.until_final(id)
+    assert record.head.state is State.DEAD
+    assert record.history[0].error is not None
+    assert "returned" in record.history[0].error.message
+    assert "forgetful" in record.history[0].error.message
 
 
 async def test_a_middleware_that_raises_fails_the_attempt_and_not_the_worker(works: Works) -> None:
