@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+import msgspec
 from msgspec import structs
 
 from treadle.broker.base import Broker, Clock, Durability
@@ -32,6 +33,7 @@ from treadle.runtime.options import WorkerOptions
 from treadle.runtime.portal import PORTAL
 from treadle.runtime.registry import Registry
 from treadle.runtime.schedules import Schedules
+from treadle.runtime.wording import sentence
 from treadle.settings import Settings, WorkerSettings, load
 
 if TYPE_CHECKING:
@@ -257,18 +259,17 @@ class Jobs(Registry):
         child process finds this object.
 
         Raises:
-            ConfigurationError: if a schedule of the settings fits no handler.
+            ConfigurationError: if an argument cannot be used, or a schedule of the settings fits no handler.
         """
         from treadle.runtime.worker import Worker  # noqa: PLC0415 - who only enqueues needs none
 
         self.load_plugins()
         _ = self.timetable  # what is wrong with it is told here, and not by a session that runs
-        own = self.settings.worker
+        own = _amended(
+            self.settings.worker, queues=queues, concurrency=concurrency, name=name or None
+        )
         options = structs.replace(
             worker_options(own),
-            selection=Ordered(tuple(own.queues if queues is None else queues)),
-            concurrency=own.concurrency if concurrency is None else concurrency,
-            name=(own.name if name is None else name) or "",
             app=app,
             grace_ms=to_ms(own.grace if grace is None else grace, "grace"),
             burst=burst,
@@ -278,6 +279,17 @@ class Jobs(Registry):
     def _decode(self, type: str, data: bytes) -> Any:
         handler = self.handlers.get(type)
         return plain_json(type, data) if handler is None else handler.decode_result(data)
+
+
+def _amended(own: WorkerSettings, **given: object) -> WorkerSettings:
+    """Return the settings with what is given in their place, checked as they are."""
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        checked = msgspec.convert(given, WorkerSettings)
+    except msgspec.ValidationError as error:
+        what, _ = sentence(error, (), b"")
+        raise ConfigurationError(f"worker: {what.partition(' (at ')[0]}") from None
+    return structs.replace(own, **{name: getattr(checked, name) for name in given})
 
 
 def worker_options(own: WorkerSettings) -> WorkerOptions:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -127,6 +128,29 @@ def test_the_payload_limit_is_that_of_the_settings() -> None:
 
     with pytest.raises(TooLarge):
         send.enqueue_sync("x" * 100)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"concurrency": 0}, "'concurrency' must be int >= 1"),
+        ({"concurrency": 10_001}, "'concurrency' must be int <= 10000"),
+        ({"concurrency": "5"}, "'concurrency' must be int, got str"),
+        ({"queues": "default"}, "'queues' must be array, got str"),
+        ({"queues": []}, "'queues' must be array of length >= 1"),
+        ({"queues": ["no such*"]}, r"'queues\[0\]' must be str matching"),
+        ({"name": "a b"}, "'name' must be str matching"),
+        ({"grace": -1}, "grace must be between"),
+    ],
+)
+def test_what_a_worker_cannot_be_made_of_is_named(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        _memory().worker(**given)
+
+
+def test_a_middleware_that_cannot_be_called_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="a middleware is an async function"):
+        _memory().use(cast("Any", "logging"))
 
 
 @pytest.mark.contract("F01")

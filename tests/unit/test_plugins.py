@@ -29,6 +29,15 @@ REGISTERS = """
         def run() -> None: ...
 """
 
+SERVES = """
+    from treadle import hookimpl
+    from treadle.profile import Profile
+
+    @hookimpl
+    def treadle_profiles():
+        return [Profile(name="shop", summary="of {name}"), Profile(name="{name}", summary="")]
+"""
+
 
 class Site:
     """A folder of installed distributions: real metadata, found in the real way."""
@@ -115,8 +124,6 @@ def test_a_missing_broker_is_told_with_what_there_is_and_the_line_that_installs_
         ("rediss", "treadle-redis"),
         ("valkey", "treadle-redis"),
         ("nats", "treadle-nats"),
-        ("postgres", "treadle-postgres"),
-        ("postgresql", "treadle-postgres"),
     ],
 )
 def test_each_known_scheme_names_its_distribution(scheme: str, distribution: str) -> None:
@@ -371,3 +378,30 @@ def test_tracing_writes_what_loads_and_what_is_called(
         "plugins: loaded 'emails' (acme-emails 1.0, acme_emails): treadle_register",
         "plugins: calling treadle_register of emails",
     ]
+
+
+# Profiles
+
+
+def test_a_profile_is_found_by_its_name_that_of_the_first_plugin_first(site: Site) -> None:
+    for name in ("a", "b"):
+        site.install(f"acme-{name}", name, SERVES.format(name=name))
+
+    plugins = Plugins(allowed=("b", "a"))
+
+    assert plugins.profile("a").name == "a"
+    assert plugins.profile("shop").summary == "of b"
+
+
+def test_an_unknown_profile_is_told_with_those_that_there_are(site: Site) -> None:
+    site.install("acme-a", "store", SERVES.format(name="store"))
+
+    with pytest.raises(ConfigurationError) as caught:
+        Plugins(allowed=("store",)).profile("stor")
+
+    assert "Did you mean 'store'? Known: shop, store" in str(caught.value)
+
+
+def test_without_a_plugin_that_has_profiles_it_is_told_what_brings_some() -> None:
+    with pytest.raises(ConfigurationError, match="pip install treadle-profiles"):
+        Plugins(allowed=()).profile("pool")

@@ -30,8 +30,6 @@ SCHEMES: Final[Mapping[str, str]] = MappingProxyType(
         "valkey": "treadle-redis",
         "nats": "treadle-nats",
         "tls": "treadle-nats",
-        "postgres": "treadle-postgres",
-        "postgresql": "treadle-postgres",
     }
 )
 """The distribution that supplies the broker of each scheme that we know."""

@@ -304,7 +304,15 @@ class Registry:
             self.use(middleware)
 
     def use(self, middleware: Middleware) -> None:
-        """Run `middleware` around every attempt, inside what was registered before."""
+        """Run `middleware` around every attempt, inside what was registered before.
+
+        Raises:
+            ConfigurationError: if it cannot be called.
+        """
+        if not callable(cast("object", middleware)):
+            raise ConfigurationError(
+                f"a middleware is an async function of an attempt and the rest, got {middleware!r}"
+            )
         self._middleware.append(middleware)
 
     def load_plugins(self) -> None:

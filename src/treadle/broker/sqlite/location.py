@@ -98,7 +98,7 @@ def refuse_network(location: Location, mounts: Path = _MOUNTS) -> str | None:
     if _NETWORK.fullmatch(kind):
         raise BrokerRefused(
             f"{location.file} lies on a network mount ({kind}): SQLite's write-ahead log needs a local"
-            " disk. Move the file, or use a broker with a server (redis://, postgres://)"
+            " disk. Move the file, or use a broker with a server (redis://, nats://)"
         )
     if _SHARED.fullmatch(kind):
         return f"the file lies on {kind}: use it from one machine only"
