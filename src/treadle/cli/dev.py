@@ -1,4 +1,4 @@
-"""`qrun dev`: a worker that starts anew when the code changes."""
+"""`qrun dev`: worker, scheduler and HTTP interface, which start anew when the code changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -29,6 +30,11 @@ _STOP_S = 10.0
     type=click.Path(exists=True, file_okay=False),
     help="Watch this folder instead of the current one; may be given several times.",
 )
+@click.option(
+    "--web/--no-web",
+    default=True,
+    help="Serve HTTP as well, if treadle-web is installed; on by default.",
+)
 def dev(
     call: Call,
     app: str | None,
@@ -36,34 +42,41 @@ def dev(
     concurrency: int | None,
     log_level: str | None,
     reload_dir: tuple[str, ...],
+    *,
+    web: bool,
 ) -> None:
-    """Run a worker; when a Python file changes it drains and starts with the new code.
+    """Run a worker, which fires schedules too; when a Python file changes it starts with the new code.
 
     Jobs that do not end in time are handed back and run again with the new code.
     """
     settings = call.settings()
-    given = {
-        "--queues": queues,
-        "--concurrency": None if concurrency is None else str(concurrency),
-        "--log-level": log_level,
-    }
-    arguments = [sys.executable, "-m", "treadle", "worker", *([app] if app else [])]
-    for name, value in given.items():
-        arguments += [] if value is None else [name, value]
-    arguments += ["--grace", "5s", *(["--quiet"] if call.output.quiet else [])]
+    shared = [*([app] if app else []), *(["--quiet"] if call.output.quiet else [])]
+    shared += [] if log_level is None else ["--log-level", log_level]
     # Only one that stood on a command line already: it may hold a password.
-    arguments += ["--url", settings.url] if settings.origin("url") == "flag" else []
+    shared += ["--url", settings.url] if settings.origin("url") == "flag" else []
+    own = ["--grace", "5s", *([] if queues is None else ["--queues", queues])]
+    own += [] if concurrency is None else ["--concurrency", str(concurrency)]
+    roles = {"worker": [*shared, *own]}
+    if web and _is_command("web"):
+        roles["web"] = shared
     watched = [Path(folder) for folder in reload_dir] or [Path.cwd()]
     call.output.note(f"Watching {', '.join(map(str, watched))} for changes.")
-    _Reloader(call, arguments).run(watched)
+    _Reloader(call, roles).run(watched)
+
+
+def _is_command(name: str) -> bool:
+    """Tell whether `qrun` has this command, perhaps from a plugin."""
+    root = click.get_current_context().find_root()
+    return isinstance(root.command, click.Group) and bool(root.command.get_command(root, name))
 
 
 class _Reloader:
-    """Keeps one worker process on the newest code; ends when it is told to."""
+    """Keeps a process of each role on the newest code; ends when it is told to."""
 
-    def __init__(self, call: Call, arguments: Sequence[str]) -> None:
+    def __init__(self, call: Call, roles: Mapping[str, Sequence[str]]) -> None:
         self._call = call
-        self._arguments = arguments
+        self._roles = roles
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stop = threading.Event()
 
     def run(self, folders: Sequence[Path]) -> None:
@@ -72,8 +85,7 @@ class _Reloader:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._asked_to_stop)
-        child = self._start()
-        told = False
+        self._start()
         try:
             for changes in watch(
                 *folders,
@@ -85,31 +97,42 @@ class _Reloader:
             ):
                 if changes:
                     self._call.output.note(_summary(changes))
-                    self._end(child)
-                    child, told = self._start(), False
-                elif child.poll() is not None and not told:
-                    self._call.output.note("The worker has ended; it starts at the next change.")
-                    told = True
+                    self._end()
+                    self._start()
+                else:
+                    self._tell_ended()
         finally:
-            self._end(child)
+            self._end()
 
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stop.set()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        # In a group of its own, so that Ctrl-C reaches it once: from here.
-        return subprocess.Popen(self._arguments, start_new_session=True)  # noqa: S603 - our own
+    def _start(self) -> None:
+        for role, arguments in self._roles.items():
+            # In a group of its own, so that Ctrl-C reaches it once: from here.
+            self._running[role] = subprocess.Popen(  # noqa: S603 - our own
+                [sys.executable, "-m", "treadle", role, *arguments], start_new_session=True
+            )
 
-    def _end(self, child: subprocess.Popen[bytes]) -> None:
-        """Drain a worker; one that does not end in time is killed, its jobs return."""
-        if child.poll() is not None:
-            return
-        child.terminate()
-        try:
-            child.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    def _tell_ended(self) -> None:
+        for role, child in list(self._running.items()):
+            if child.poll() is not None:
+                del self._running[role]
+                self._call.output.note(f"The {role} has ended; it starts at the next change.")
+
+    def _end(self) -> None:
+        """Drain all; who does not end in time is killed, and its jobs return."""
+        children = list(self._running.values())
+        self._running.clear()
+        for child in children:
+            child.terminate()
+        until = time.monotonic() + _STOP_S
+        for child in children:
+            try:
+                child.wait(max(until - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 def _summary(changes: Iterable[tuple[object, str]]) -> str:
