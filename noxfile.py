@@ -2,8 +2,10 @@
 
 `nox` alone runs lint, types, tests, conformance, plugins and docs, in minutes. The gate goes on with
 `pythons` (3.12 and 3.13), `floor` (the lowest dependencies that are promised), `proof`, `mutants` and
-`simulation`. On their own: `servers`, `cluster`, `fuzz`, `scheduler`, `crash`, `coverage`, `bench`,
-`build`, `fmt` (formats instead of complaining) and `constraints` (renews the pinned set).
+`simulation`. On their own: `servers`, `cluster`, `fuzz`, `profiles`, `scheduler`, `crash`, `coverage`,
+`bench`, `build`, `fmt` (formats instead of complaining) and `constraints` (renews the pinned set).
+`setup` prepares `.venv` for work on the code; `test`, `unit` and `integration` are parts of what plain
+`nox` runs.
 
 Arguments after `--` go to pytest: `nox -s tests -- -x -k retry`; `-n0` keeps it in one process.
 """
@@ -194,6 +196,12 @@ def fuzz(session: nox.Session) -> None:
     _on_servers(session, ["plugins/treadle-web"], "-m", "proof")
 
 
+@nox.session(python=MAIN_PYTHON, default=False)
+def profiles(session: nox.Session) -> None:
+    """Send every curl line of the profiles to a real server, and their Postman collection."""
+    _on_servers(session, ["plugins/treadle-profiles"])
+
+
 @nox.session(python=MAIN_PYTHON)
 def docs(session: nox.Session) -> None:
     """Run the code blocks of README and docs, check what must be documented, build the site."""
@@ -260,6 +268,37 @@ def crash(session: nox.Session) -> None:
     """Run only the tests that kill real processes."""
     _install(session, "test")
     _pytest(session, ["tests"], "-m", "crash")
+
+
+@nox.session(python=False, default=False)
+def setup(session: nox.Session) -> None:
+    """Install Treadle, its plugins and every tool into `.venv`, for work on the code."""
+    session.run("python3", "-m", "venv", ".venv", external=True)
+    sources = [word for path in (".", *_distributions("plugins")) for word in ("-e", str(path))]
+    tools = [*(tool for group in GROUPS for tool in _group(group)), *_tools_of_plugins()]
+    session.run(
+        ".venv/bin/python", "-m", "pip", "install", "-q", "-c", CONSTRAINTS, *sources, *tools
+    )
+
+
+@nox.session(python=False, default=False)
+def test(session: nox.Session) -> None:
+    """Run what `tests` runs."""
+    session.notify("tests")
+
+
+@nox.session(python=MAIN_PYTHON, default=False)
+def unit(session: nox.Session) -> None:
+    """Run the tests that need no process, file or server."""
+    _install(session, "test")
+    _pytest(session, ["tests/unit", "tests/property"], *PARALLEL, "-m", "not (proof or slow)")
+
+
+@nox.session(python=False, default=False)
+def integration(session: nox.Session) -> None:
+    """Run the tests that start real servers, and those that kill real processes."""
+    session.notify("servers")
+    session.notify("crash")
 
 
 @nox.session(python=MAIN_PYTHON, default=False)

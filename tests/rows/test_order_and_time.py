@@ -26,7 +26,7 @@ QUEUES = ("critical", "default", "low")
 WAITING = st.lists(st.tuples(st.sampled_from(QUEUES), st.sampled_from(Priority)), max_size=25)
 
 
-@pytest.mark.contract("F22", "F23")
+@pytest.mark.contract("F22", "F23", "R01")
 @pytest.mark.parametrize(
     "listed", [QUEUES, ("low", "default", "critical")], ids=["given", "turned"]
 )

@@ -78,7 +78,7 @@ async def test_ten_slots_run_ten_jobs_of_one_second_in_less_than_two(anyio_backe
     assert max(record.head.finished for record in records) - began < 2_000
 
 
-@pytest.mark.contract("F02")
+@pytest.mark.contract("F02", "R09")
 @pytest.mark.parametrize(("retries", "attempts"), [(None, 4), (0, 1), (2, 3)])
 async def test_a_job_that_fails_is_tried_again_as_often_as_it_says_and_then_dead(
     place: Place, retries: int | None, attempts: int
@@ -150,7 +150,7 @@ async def test_any_json_object_is_a_payload_and_arrives_as_it_was(place: Place) 
     assert {task: await job.result(timeout=300) for task, job in jobs.items()} == wanted
 
 
-@pytest.mark.contract("F24")
+@pytest.mark.contract("F24", "R03")
 async def test_a_dead_job_is_listed_read_and_retried_by_its_id(place: Place) -> None:
     broken = True
 
