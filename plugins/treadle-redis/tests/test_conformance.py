@@ -25,6 +25,7 @@ def subject(server: Any) -> Subject:
 
 @pytest.mark.anyio
 @pytest.mark.timeout(1_200)
+@pytest.mark.contract("F21")
 async def test_all_cases_of_the_kit_pass(subject: Subject) -> None:
     rows = await run_cases(subject, "push")
 
@@ -48,6 +49,7 @@ async def test_nothing_stays_behind_after_the_last_retention(subject: Subject, a
 
 @pytest.mark.proof
 @pytest.mark.timeout(1_800)
+@pytest.mark.contract("F21")
 class TestRedis(BrokerConformance):
     backends = BACKENDS
 

@@ -12,7 +12,7 @@ from treadle_redis import RedisBroker
 from treadle.broker.values import Filter, LogLine, Progress, Step
 from treadle.conformance.hand import Hand, act, lease, make_job, stored
 from treadle.domain.job import Policy, Record, Ref
-from treadle.domain.outcome import Succeeded
+from treadle.domain.outcome import Lost, Succeeded
 from treadle.domain.unique import Unique
 from treadle.errors import TreadleError
 
@@ -119,7 +119,7 @@ async def _each(
             ended, said = await _use(broker, hand)
             if "good" not in ended and not said:
                 wrong.append(f"{kind!r}: a silent stop")
-            wrong += [f"{kind!r}: {text}" for text in said if "\n" in text]
+            wrong += [f"{kind!r}: {text}" for text in said if "\n" in text or "script" in text]
             await broker.erase()
     return wrong
 
@@ -156,3 +156,24 @@ async def test_a_structure_of_a_foreign_kind_is_named_or_not_needed(
     kinds = await _kinds(broker, ask, *ADDED)
 
     assert await _each(broker_at, ask, server.url, kinds, whole=True) == []
+
+
+async def test_bytes_that_are_no_session_are_reported_and_the_rest_is_swept(
+    broker: RedisBroker, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoiled, ended = await Hand.open(broker, "spoiled"), await Hand.open(broker, "ended")
+    await stored(broker, make_job("a"), make_job("b"))
+    await spoiled.claim_one()
+    await ended.claim_one()
+    await broker.close(ended.session)
+    await ask("HSET", f"{{{broker.url.namespace}}}:s", spoiled.session, GARBAGE)
+
+    found = (await broker.overdue(10)).records
+    for record in found:
+        await act(broker, record, Lost())
+    await broker.purge(10)
+
+    assert {record.job.id for record in found} == {"a", "b"}
+    assert "session_unreadable" in caplog.messages
+    assert spoiled.session.encode() not in await ask("HKEYS", f"{{{broker.url.namespace}}}:s")
+    assert (await broker.stats()).queues[0].running == 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import pytest
 from msgspec import structs
+from redis import Redis
 from treadle_redis import RedisBroker
 
 from treadle.broker.values import Applied, Conflict, Duplicate, Filter
-from treadle.conformance.hand import Hand, change, make_job, stored
+from treadle.conformance.hand import Hand, change, lease, make_job, stored
 from treadle.domain.head import replaced
 from treadle.domain.job import FaultCode, Policy, Ref
 from treadle.domain.outcome import DiscardAsked, RetryAsked, Succeeded
@@ -30,9 +33,9 @@ def _key(broker: RedisBroker, name: str, queue: str = "default") -> str:
 async def _body_at(ask: Ask, broker: RedisBroker, id: str, body: bytes) -> None:
     """Overwrite the body of a stored job, as a bug or another version would."""
     record: bytes = await ask("HGET", _key(broker, "j"), id)
-    length = int.from_bytes(record[80:84], "little")
+    length = int.from_bytes(record[84:88], "little")
     at = record.index(b'{"v":1')
-    changed = record[:80] + len(body).to_bytes(4, "little") + record[84:at] + body
+    changed = record[:84] + len(body).to_bytes(4, "little") + record[88:at] + body
     await ask("HSET", _key(broker, "j"), id, changed + record[at + length :])
 
 
@@ -198,3 +201,43 @@ async def test_a_waiter_that_is_cancelled_passes_on_what_it_heard(
     await broker.connect()
 
     assert await ask("LLEN", _key(broker, "k")) == 1
+
+
+async def test_a_call_is_on_its_way_before_other_tasks_hold_the_loop(
+    broker: RedisBroker, server: Any
+) -> None:
+    admin: Any = Redis(port=server.port)
+    seen: list[bool] = []
+
+    def calls() -> int:
+        found = admin.info("commandstats")
+        return sum(found[name]["calls"] for name in found if name.startswith("cmdstat_eval"))
+
+    def hold_the_loop() -> None:
+        until = time.monotonic() + 20
+        while calls() == before and time.monotonic() < until:
+            time.sleep(0.001)
+        seen.append(calls() > before)
+
+    await broker.apply([])
+    before = calls()
+    asyncio.get_running_loop().call_soon(hold_the_loop)
+    await broker.apply([])
+
+    assert seen == [True]
+    admin.close()
+
+
+async def test_what_a_session_holds_is_found_at_once_however_much_it_is(
+    broker: RedisBroker, ask: Ask
+) -> None:
+    hand = await Hand.open(broker)
+    await stored(broker, *(make_job(f"job-{number}") for number in range(100)))
+    claimed = await hand.claim(100)
+    held = f"{{{broker.url.namespace}}}:h:{hand.session}"
+
+    pulse = await broker.heartbeat(hand.session, [lease(record) for record in claimed])
+
+    assert await ask("OBJECT", "ENCODING", held) == b"hashtable"
+    assert await ask("HLEN", held) == 100
+    assert (pulse.lost, pulse.orphans, pulse.cancels) == ((), (), ())

@@ -54,6 +54,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.proof
 @pytest.mark.timeout(1_800)
+@pytest.mark.contract("F21")
 def test_redis_passes_what_valkey_passes(redis_server: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not proof", "-p", "no:cacheprovider"]
     done = subprocess.run(

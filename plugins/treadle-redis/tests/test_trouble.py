@@ -102,11 +102,16 @@ async def test_a_server_that_is_too_old_is_refused(
             await broker_at(proxy.url).connect()
 
 
-async def test_a_namespace_of_a_newer_version_is_left_alone(broker: RedisBroker, ask: Ask) -> None:
+@pytest.mark.parametrize(
+    ("layout", "said"), [(99, "by a newer version"), (1, "before the first release")]
+)
+async def test_a_namespace_of_another_layout_is_left_alone(
+    broker: RedisBroker, ask: Ask, layout: int, said: str
+) -> None:
     key = f"{{{broker.url.namespace}}}:n"
-    await ask("HSET", key, "schema", 99)
+    await ask("HSET", key, "schema", layout)
 
-    with pytest.raises(BrokerRefused, match="laid out by a newer version"):
+    with pytest.raises(BrokerRefused, match=f"laid out {said}"):
         await broker.another().connect()
 
 

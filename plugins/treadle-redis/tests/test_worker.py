@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 APP = """
+import asyncio
+from pathlib import Path
+
 from treadle import Jobs
 
 jobs = Jobs()
@@ -22,7 +26,17 @@ jobs = Jobs()
 @jobs.handler("note.write", retry=3)
 async def write(number: int) -> int:
     return number
+
+
+@jobs.handler("note.wait", retry=3)
+async def wait(name: str) -> str:
+    Path(name).with_suffix(".begun").touch()
+    while not Path(name).exists():
+        await asyncio.sleep(0.05)
+    return name
 """
+USER = "worker on >secret ~* &* +@all"
+REFUSAL = "may not do what a broker needs"
 PATIENCE_S = 240.0
 
 
@@ -99,6 +113,43 @@ def test_a_worker_goes_on_after_its_server_was_killed(
     _until(folder, server.url, 2)
 
     assert running.poll() is None
+
+
+def _wait_for(happened: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < until, f"never: {what}"
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_whose_rights_are_taken_away_waits_for_them_and_loses_nothing(
+    folder: Path, start: Callable[..., Any], worker: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    server, log, end = start("--user", USER), folder / "worker.log", folder / "end"
+    running = worker(f"redis://worker:secret@127.0.0.1:{server.port}")
+    payload = json.dumps({"name": str(end)})
+    _qrun(folder, server.url, "enqueue", "note.wait", "--payload", payload)
+    _wait_for(end.with_suffix(".begun").exists, "the job began")
+
+    admin: Any
+    with Redis(port=server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "worker", "-@all")
+        end.touch()
+        _qrun(folder, server.url, "enqueue", "note.write", "--payload", '{"number": 1}')
+        _wait_for(lambda: "settle" in _refusals(log), "a refusal to settle")
+        assert running.poll() is None
+        admin.execute_command("ACL", "SETUSER", "worker", "+@all")
+    _until(folder, server.url, 2)
+
+    jobs = _rows(_qrun(folder, server.url, "jobs", "list", "--json"))
+    assert [job["attempt"] for job in jobs] == [1, 1]
+    assert running.poll() is None
+
+
+def _refusals(log: Path) -> str:
+    """Return what the worker said about being refused."""
+    return "".join(line for line in log.read_text().splitlines() if REFUSAL in line)
 
 
 @pytest.mark.proof

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -56,6 +57,8 @@ from treadle_redis.records import Reader, Show
 from treadle_redis.trouble import ReplyLost
 from treadle_redis.wake import Bell
 from treadle_redis.wire import Wire, text_bytes
+
+logger = logging.getLogger("treadle.redis")
 
 _EXTRAS: Final = frozenset(
     {Capability.PUSH, Capability.FUSED, Capability.SHARED, Capability.DURABLE}
@@ -211,7 +214,10 @@ class RedisBroker(BrokerBase):
         return noted(self._reader, replies)
 
     async def overdue(self, limit: int) -> Overdue:
-        now, found = await self._links.run(scripts.OVERDUE, max(limit, 0), again=True)
+        now, found, unread = await self._links.run(scripts.OVERDUE, max(limit, 0), again=True)
+        if unread:
+            told = {"namespace": self._address.namespace, "sessions": unread}
+            logger.warning("session_unreadable", extra=told)  # purge removes it
         return Overdue(now=now, records=undecided(self._reader, found))
 
     async def purge(self, limit: int) -> int:

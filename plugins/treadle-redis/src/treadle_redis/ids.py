@@ -21,10 +21,11 @@ def packed(id: str) -> bytes:
     """Return how an id is stored."""
     if len(id) == _TEXT:
         front = _front(id[:_FRONT_TEXT])
-        digits = id[_FRONT_TEXT:]
-        back = _bytes(digits)
-        if front and back.hex() == digits:
-            return front + back
+        if front:
+            digits = id[_FRONT_TEXT:]
+            back = _bytes(digits)
+            if back.hex() == digits:
+                return front + back
     return id.encode()
 
 

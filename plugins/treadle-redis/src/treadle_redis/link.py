@@ -7,9 +7,10 @@ may have run already, and only the broker knows which ones that does not hurt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import hiredis
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -21,10 +22,10 @@ from redis.exceptions import (
 from treadle_redis import scripts
 from treadle_redis.address import Address
 from treadle_redis.dial import Channel, dial
+from treadle_redis.line import Line
 from treadle_redis.scripts import Script
 from treadle_redis.trouble import NotReached, ReplyLost, lost, refused
 
-_IDLE_S: Final = 0.005
 _ANSWERS: Final = (ResponseError, AuthenticationError, BusyLoadingError)
 """Errors that are a reply: the connection is still in step."""
 _SPREAD: Final = frozenset(
@@ -33,6 +34,8 @@ _SPREAD: Final = frozenset(
 )
 """What replicas must have where the URL asks for it: jobs, fences, sessions and what people set."""
 Argument = bytes | str | int | float
+_driver: Any = hiredis  # its stub knows commands of one word only
+_packed: Callable[[tuple[Argument, ...]], bytes] = _driver.pack_command
 
 
 class Link:
@@ -40,9 +43,20 @@ class Link:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._loop = asyncio.get_running_loop()
-        self._used = 0.0
+        self._line: Line | None = None
         self._channel: Channel | None = None
+        self._begun = False
+        """What the next `run` is about was sent already."""
+
+    def begin(self, script: Script, arguments: Sequence[Argument]) -> None:
+        """Send a script now, if the connection is surely good; the `run` that must follow reads the reply.
+
+        What else waits for the event loop may take long: the server works meanwhile.
+        """
+        if self._line is not None and self._line.hears_nothing():
+            commands = self._commands("EVALSHA", script.digest, script, arguments)
+            self._line.send(b"".join(map(_packed, commands)))
+            self._begun = True
 
     async def run(self, script: Script, arguments: list[Argument]) -> Any:
         """Run a script; a server that does not know it gets its text.
@@ -50,13 +64,12 @@ class Link:
         Raises:
             BrokerError: NotReached if it had no effect, ReplyLost if nobody knows.
         """
-        address = self._address
-        spreads = address.replicas > 0 and script.digest in _SPREAD
-        end = (f"{{{address.namespace}}}:n", address.namespace, *arguments)
         try:
-            return await self._run(spreads, ("EVALSHA", script.digest, 1, *end))
+            commands = self._commands("EVALSHA", script.digest, script, arguments)
+            return await self._run(commands, script.name)
         except NoScriptError:
-            return await self._run(spreads, ("EVAL", script.text, 1, *end))
+            commands = self._commands("EVAL", script.text, script, arguments)
+            return await self._run(commands, script.name)
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Any:
         """Send one command and return its reply.
@@ -65,40 +78,50 @@ class Link:
             NoScriptError: if the server does not know a script.
             BrokerError: NotReached if it had no effect, ReplyLost if nobody knows.
         """
-        (reply,) = await self._exchange((command,), timeout_s or self._address.timeout_s)
+        seconds = timeout_s or self._address.timeout_s
+        (reply,) = await self._exchange((command,), seconds, str(command[0]))
         return reply
 
-    async def _run(self, spreads: bool, command: Sequence[Argument]) -> Any:
-        address, seconds = self._address, self._address.timeout_s
-        if not spreads:
-            return (await self._exchange((command,), seconds))[0]
+    def _commands(
+        self, verb: str, text: str, script: Script, arguments: Sequence[Argument]
+    ) -> list[tuple[Argument, ...]]:
+        address = self._address
+        own = f"{{{address.namespace}}}"
+        command = (verb, text, 1, f"{own}:n", address.namespace, *arguments)
+        if not address.replicas or script.digest not in _SPREAD:
+            return [command]
         # WAIT looks at what this connection wrote. "Stored already" wrote nothing, though the
         # replicas may not have it yet: the message counts as a write behind everything.
-        told = ("PUBLISH", f"{{{address.namespace}}}:w", "")
-        wait = ("WAIT", address.replicas, int(seconds * 500))
-        reply, _, confirmed = await self._exchange((command, told, wait), seconds)
-        if confirmed < address.replicas:
+        wait = ("WAIT", address.replicas, int(address.timeout_s * 500))
+        return [command, ("PUBLISH", f"{own}:w", ""), wait]
+
+    async def _run(self, commands: list[tuple[Argument, ...]], doing: str) -> Any:
+        address = self._address
+        reply, *rest = await self._exchange(commands, address.timeout_s, doing)
+        if rest and rest[-1] < address.replicas:
             raise ReplyLost(
-                f"{address.shown}: {confirmed} of {address.replicas} replicas have confirmed it"
-                f" within {seconds / 2:g} s"
+                f"{address.shown}: {rest[-1]} of {address.replicas} replicas have confirmed it"
+                f" within {address.timeout_s / 2:g} s"
             )
         return reply
 
-    async def _exchange(self, commands: Sequence[Sequence[Argument]], seconds: float) -> list[Any]:
+    async def _exchange(
+        self, commands: Sequence[tuple[Argument, ...]], seconds: float, doing: str
+    ) -> list[Any]:
         """Send commands on one connection; the first error among the replies is raised."""
         address, replies = self._address, list[Any]()
         failure: RedisError | None = None
-        channel = await self._connected()
+        begun, self._begun = self._channel if self._begun else None, False
+        channel = begun or await self._connected()
         try:
             async with asyncio.timeout(seconds):
-                for command in commands:
-                    await channel.send_command(*command)
+                if begun is None:
+                    await channel.send_packed_command(b"".join(map(_packed, commands)))
                 for _ in commands:
                     try:
                         replies.append(await channel.read_response())
                     except _ANSWERS as error:
                         failure = failure or error
-                self._used = self._loop.time()
         except (RedisError, OSError) as error:
             await self.close()
             raise lost(error, address.shown, seconds) from error
@@ -106,33 +129,22 @@ class Link:
             return replies
         if isinstance(failure, NoScriptError):
             raise failure
-        told = refused(failure, address.shown)
+        told = refused(failure, address.shown, doing)
         if isinstance(told, NotReached):
             await self.close()  # the next call may find the new primary
         raise told from failure
 
     async def close(self) -> None:
         """Drop the connection; the next call opens another."""
-        channel, self._channel = self._channel, None
+        channel, self._channel, self._line = self._channel, None, None
         if channel is not None:
             await channel.disconnect(nowait=True)
 
     async def _connected(self) -> Channel:
         channel = self._channel
-        if channel is not None and channel.is_connected:
-            if self._loop.time() - self._used > _IDLE_S:
-                for _ in range(2):  # what the server did meanwhile is heard of first
-                    await asyncio.sleep(0)
-            if await self._is_good(channel):
-                return channel
+        if channel is not None and self._line is not None and await self._line.is_good():
+            return channel
         await self.close()
         self._channel = channel = await dial(self._address)
+        self._line = Line(channel, is_plain=not self._address.tls)
         return channel
-
-    @staticmethod
-    async def _is_good(channel: Channel) -> bool:
-        """Tell whether the server neither hung up nor left a reply behind."""
-        try:
-            return channel.is_connected and not await channel.can_read()
-        except (RedisError, OSError):
-            return False

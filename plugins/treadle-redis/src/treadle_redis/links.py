@@ -39,21 +39,28 @@ class Links:
 
     async def run(self, script: Script, *arguments: Argument, again: bool = False) -> Any:
         """Run a script; `again` says that a second run does no harm."""
-        return await self.shielded(self.exchange(script, list(arguments), again=again))
+        given = list(arguments)
+        link = self._begun(script, given)
+        return await self.shielded(self.exchange(script, given, again=again, link=link))
 
     async def call(self, *command: Argument) -> Any:
         """Send a command that only reads, or that does no harm when it is sent twice."""
         return await self.shielded(self._command(command))
 
     async def exchange(
-        self, script: Script, arguments: list[Argument], *, again: bool = False
+        self,
+        script: Script,
+        arguments: list[Argument],
+        *,
+        again: bool = False,
+        link: Link | None = None,
     ) -> Any:
         """Run a script on a free connection, twice if the first try certainly had no effect.
 
         A server that was restarted closes idle connections, so one new try is always worth it.
         """
         async with self._room:
-            link = self._take()
+            link = link or self._take()
             try:
                 return await link.run(script, arguments)
             except (NotReached, ReplyLost) as error:
@@ -86,6 +93,14 @@ class Links:
     def is_inherited(self) -> bool:
         """Tell whether this process was forked from the one that connected."""
         return self._pid != os.getpid()
+
+    def _begun(self, script: Script, arguments: list[Argument]) -> Link | None:
+        """Send a script at once where a connection is ready, and return that one."""
+        if not self.is_open or self.is_inherited() or not self._free:
+            return None
+        link = self._free.pop()
+        link.begin(script, arguments)
+        return link
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         if not self.is_open:

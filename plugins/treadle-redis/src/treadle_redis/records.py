@@ -19,11 +19,18 @@ from treadle.domain.state import State
 from treadle_redis.ids import unpacked
 from treadle_redis.wire import VERSION, take_apart
 
-_HEAD: Final = Struct("<6BI7q5H3Ii")
+_HEAD: Final = Struct("<5BI2q3H2qi")
+_REST: Final = Struct("<q17x2H3I")
+_LEAST: Final = _HEAD.size + _REST.size
 _SELDOM: Final = Struct("<2I5q")
+_RESULT: Final = Struct("<i")
+_PRIORITY_AT: Final = 3
+_RESULT_AT: Final = 47
 _NO_SELDOM: Final = (0, 0, 0, 0, 0, 0, 0)
 _CANCEL: Final = 1
 _RARE: Final = 16
+_MARKS: Final = 31
+"""The flags that say something to a reader; the next one is a mark of the scripts for themselves."""
 _STATES: Final[tuple[State, ...]] = tuple(sorted(State))
 _PRIORITIES: Final[tuple[Priority, ...]] = tuple(sorted(Priority))
 
@@ -45,6 +52,8 @@ class Reader:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
+        self._last: tuple[bytes, Head] = (b"\0", Head(state=State.WAITING, fence=0, due=0))
+        """The last head and its bytes: jobs that one step moved have all of it in common."""
 
     def standing(self, reply: list[Any]) -> Record | None:
         """Read what is known of a job: its record, what is remembered of it, or nothing."""
@@ -62,53 +71,71 @@ class Reader:
 
     def record(self, queue: bytes, job_id: bytes, data: bytes, show: Show) -> Record:
         """Read one record."""
-        if len(data) < _HEAD.size or data[0] != VERSION:
+        begin, head = self._last
+        if not data.startswith(begin):
+            read = _head(data)
+            if read is None:
+                return _no_record(queue, job_id, data)
+            begin, head = self._last = read
+        rest_at = len(begin)
+        edges_at = rest_at + _REST.size
+        if edges_at > len(data):
             return _no_record(queue, job_id, data)
-        fields: tuple[int, ...] = _HEAD.unpack_from(data)
-        _, state, flags, priority, _, _, attempt, fence, due, claimed, finished, created = fields[
-            :12
-        ]
-        session, blocked, reason, key, unique, edges, body, payload, result = fields[14:]
-        session_at = _HEAD.size + (_SELDOM.size if flags & _RARE else 0)
-        edges_at = session_at + session + blocked + reason + key + unique
+        created, key, unique, edges, body, payload = _REST.unpack_from(data, rest_at)
+        edges_at += key + unique
         body_at = edges_at + edges
         payload_at = body_at + body
-        if payload_at + payload > len(data) or state >= len(_STATES) or priority >= 4:
+        past_at = payload_at + payload
+        if past_at > len(data):
             return _no_record(queue, job_id, data)
         job, fault = self._codec.job(
             queue=queue.decode(),
             id=unpacked(job_id),
-            priority=_PRIORITIES[priority],
+            priority=_PRIORITIES[data[_PRIORITY_AT]],
             body=data[body_at:payload_at],
-            payload=data[payload_at : payload_at + payload],
+            payload=data[payload_at:past_at],
         )
-        head = Head(
-            state=_STATES[state],
-            fence=fence,
-            due=due,
-            attempt=attempt,
-            claimed=claimed,
-            finished=finished,
-            session=_name(data[session_at : session_at + session]),
-        )
-        if flags or blocked or reason:
-            head = _with_the_rest(head, data, flags, session_at + session, blocked, reason)
         if show is Show.RUNNING or show is Show.LISTED:
             return Record(job=job, head=head, created=created, fault=fault)
         parents = _refs(data[edges_at:body_at])
         if show is Show.UNDECIDED:
             return Record(job=job, head=head, created=created, edges=parents, fault=fault)
-        result_at = payload_at + payload
-        history_at = result_at + max(result, 0)
+        (result,) = _RESULT.unpack_from(data, _RESULT_AT)
+        history_at = past_at + max(result, 0)
         return Record(
             job=job,
             head=head,
             created=created,
-            result=data[result_at:history_at] if result >= 0 else None,
+            result=data[past_at:history_at] if result >= 0 else None,
             history=tuple(map(decode_history, data[history_at:].splitlines())),
             edges=parents,
             fault=fault,
         )
+
+
+def _head(data: bytes) -> tuple[bytes, Head] | None:
+    """Read the bytes of a head and what they say; None if they are no record's."""
+    if len(data) < _LEAST or data[0] != VERSION:
+        return None
+    fields: tuple[int, ...] = _HEAD.unpack_from(data)
+    _, state, flags, priority, _, attempt, claimed, finished = fields[:8]
+    session, blocked, reason, fence, due, _ = fields[8:]
+    session_at = _HEAD.size + (_SELDOM.size if flags & _RARE else 0)
+    end = session_at + session + blocked + reason
+    if end > len(data) or state >= len(_STATES) or priority >= len(_PRIORITIES):
+        return None
+    head = Head(
+        state=_STATES[state],
+        fence=fence,
+        due=due,
+        attempt=attempt,
+        claimed=claimed,
+        finished=finished,
+        session=_name(data[session_at : session_at + session]),
+    )
+    if flags & _MARKS or blocked or reason:
+        head = _with_the_rest(head, data, flags, session_at + session, blocked, reason)
+    return data[:end], head
 
 
 def _with_the_rest(

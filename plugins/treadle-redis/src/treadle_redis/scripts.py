@@ -14,12 +14,13 @@ _FREES: Final = "allow-oom"
 """May run when memory is full: it lets running jobs finish and makes room."""
 
 _MOVES: Final = ("books", "records", "moves", "store")
-_WRITES: Final = (*_MOVES, "apply")
+_WRITES: Final = (*_MOVES, "writes", "apply")
 
 
 class Script(Struct, frozen=True):
-    """A script and the digest that the server knows it by."""
+    """A script, what it is called, and the digest that the server knows it by."""
 
+    name: str
     text: str
     digest: str
 
@@ -28,7 +29,7 @@ def _load(name: str, parts: tuple[str, ...], flags: str = "") -> Script:
     folder = resources.files("treadle_redis") / "lua"
     texts = [(folder / f"{part}.lua").read_text("utf-8") for part in (*parts, name)]
     text = "\n".join([f"#!lua flags={flags}" if flags else "#!lua", *texts])
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 ENQUEUE: Final = _load("enqueue", _MOVES)

@@ -13,7 +13,7 @@ from treadle_redis.links import Links
 
 _OLDEST: Final = (7, 0)
 _OLDEST_VALKEY: Final = (7, 2)
-_SCHEMA: Final = 1
+_SCHEMA: Final = 2
 _AT_ONCE: Final = 1_000
 _APPENDONLY: Final = {"0": "no", "1": "yes"}
 
@@ -72,6 +72,12 @@ async def check(desk: Desk) -> Info:
     if found.get("role", "master") != "master":
         raise BrokerUnavailable(f"{shown} is a read-only replica: use the address of the primary")
     schema: int = await desk.links.run(scripts.SCHEMA, _SCHEMA, again=True)
+    if 0 < schema < _SCHEMA:
+        raise BrokerRefused(
+            f"{shown}: namespace {desk.address.namespace!r} was laid out before the first release"
+            f" (layout {schema}, this one knows {_SCHEMA}): let the version that wrote it empty it, or"
+            " use another namespace"
+        )
     if schema != _SCHEMA:
         raise BrokerRefused(
             f"{shown}: namespace {desk.address.namespace!r} was laid out by a newer version"

@@ -31,6 +31,9 @@ _FULL: Final = ("OOM ", "MISCONF ")
 _AWAY: Final = ("LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "NOREPLICAS ")
 _AWAY_ERRORS: Final = (BusyLoadingError, ClusterDownError, TryAgainError)
 _PASSWORD: Final = ("NOAUTH", "WRONGPASS", "invalid username-password")
+_WHERE: Final = " script: "
+"""What stands behind it in a message is a place in a script, which says nothing to a user."""
+_OUR_FAULT: Final = "Error compiling script"
 _SET_FULL: Final = (
     "the server has no room left ({said}). Running jobs still finish; raise maxmemory, free disk"
     " space, or purge"
@@ -42,7 +45,7 @@ def unreachable(error: Exception, shown: str) -> NotReached | BrokerRefused:
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
         return BrokerRefused(f"{shown}: the server refuses user or password ({error})")
     if isinstance(error, NoPermissionError):
-        return _forbidden(error, shown)
+        return _forbidden(str(error), shown)
     if isinstance(error, ResponseError) and not isinstance(error, BusyLoadingError):
         return BrokerRefused(f"{shown}: the server refuses the connection ({error})")
     return NotReached(f"{shown} cannot be reached: {_said(error)}")
@@ -55,9 +58,9 @@ def lost(error: Exception, shown: str, seconds: float) -> ReplyLost:
     return ReplyLost(f"{shown}: the connection broke before the reply came: {_said(error)}")
 
 
-def refused(error: RedisError, shown: str) -> BrokerError:
+def refused(error: RedisError, shown: str, doing: str) -> BrokerError:
     """Say what an answer of the server means that is an error; such a call had no effect."""
-    said = str(error)
+    said, _, _ = str(error).partition(_WHERE)
     if said.startswith(_FULL) or "maxmemory" in said:
         return StorageFull(f"{shown}: {_SET_FULL.format(said=said)}")
     if said.startswith(_AWAY) or isinstance(error, _AWAY_ERRORS):
@@ -65,20 +68,25 @@ def refused(error: RedisError, shown: str) -> BrokerError:
     if isinstance(error, ReadOnlyError) or said.startswith("READONLY"):
         return NotReached(f"{shown} is a read-only replica now: use the address of the primary")
     if isinstance(error, NoPermissionError) or "NOPERM" in said:
-        return _forbidden(error, shown)
+        return _forbidden(said, shown)
     if isinstance(error, AuthenticationError) or said.startswith(_PASSWORD):
         return BrokerRefused(f"{shown}: the server refuses user or password ({said})")
     if "WRONGTYPE" in said:
         return BrokerRefused(
-            f"{shown}: a key of this namespace holds something that is not ours ({said})."
-            " Use another namespace, or remove the foreign keys"
+            f"{shown}: {doing} met a key of this namespace that holds something that is not ours, and"
+            " changed nothing. Use another namespace, or remove the foreign keys"
+        )
+    if "user_script:" in said and _OUR_FAULT not in said:
+        return BrokerRefused(
+            f"{shown}: {doing} met bytes in this namespace that Treadle did not write, and changed"
+            " nothing. Remove what is foreign, or use another namespace"
         )
     return BrokerRefused(f"{shown}: the server answered {said}")
 
 
-def _forbidden(error: Exception, shown: str) -> BrokerRefused:
+def _forbidden(said: str, shown: str) -> BrokerRefused:
     return BrokerRefused(
-        f"{shown}: this user may not do what a broker needs ({error}). It needs the commands of"
+        f"{shown}: this user may not do what a broker needs ({said}). It needs the commands of"
         " +@all -@dangerous +info and the keys of its namespace: see docs/how-to/redis.md"
     )
 

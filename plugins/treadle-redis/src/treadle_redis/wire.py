@@ -14,16 +14,15 @@ from treadle.domain.unique import Scope, holding_states
 from treadle_redis.ids import packed
 from treadle_redis.link import Argument
 
-_JOB: Final = Struct("<HHBBBqqq")
-_RECORD: Final = Struct("<BBxBBx4x48xq6xHHIIIi")
+_JOB: Final = Struct("<HHBBBBqqq")
+_STORED: Final = Struct("<BqHHIII")
 _WRITE: Final = Struct("<BHHq")
-_CHANGE: Final = Struct("<BBBIIIqqqqBHIiI")
+_CHANGE: Final = Struct("<BHHqBBBIIIqqqqBHIiI")
 _LINE: Final = Struct("<qq")
 _AFTER, _AT, _KEEP = range(3)
 _CHANGED, _CANCELLED, _REMOVED = range(3)
 _FRESH, _WITH_EDGES, _WITH_JOB = 1, 2, 4
 _TOO_LARGE, _PLAIN = 1, 2
-_WAITING: Final = 1
 VERSION: Final = 1
 """Of the layout of records."""
 
@@ -79,12 +78,10 @@ class Wire:
         flags = _TOO_LARGE if is_large else 0
         if not (flags or unique or edges or job.expires):
             flags = _PLAIN
-        told = _JOB.pack(len(queue), len(job_id), due, expiry, flags, due_ms, expiry_ms, period)
-        # What only the server knows is 0 here; `store.lua` fills it in.
-        head = _RECORD.pack(
-            VERSION,
-            _WAITING,
-            job.priority,
+        told = _JOB.pack(
+            len(queue), len(job_id), due, expiry, flags, job.priority, due_ms, expiry_ms, period
+        )
+        stored = _STORED.pack(
             mask,
             job.policy.remember_ms,
             len(key),
@@ -92,17 +89,15 @@ class Wire:
             len(edges),
             len(body),
             len(payload),
-            -1,
         )
-        return b"".join((told, queue, job_id, head, key, unique, edges, body, payload))
+        return b"".join((told, queue, job_id, stored, key, unique, edges, body, payload))
 
     def write(self, write: Write) -> bytes:
         """Return a write that shall be applied."""
         queue, job_id = write.queue.encode(), packed(write.id)
         match write:
             case Change():
-                head = _WRITE.pack(_CHANGED, len(queue), len(job_id), write.fence)
-                return head + queue + job_id + self._change(write)
+                return self._change(write, queue, job_id)
             case CancelRequest():
                 head = _WRITE.pack(_CANCELLED, len(queue), len(job_id), write.fence)
                 return head + queue + job_id
@@ -112,8 +107,8 @@ class Wire:
             case _:
                 assert_never(write)
 
-    def _change(self, change: Change) -> bytes:
-        history = b"" if change.history is None else encode_history(change.history)
+    def _change(self, change: Change, queue: bytes, job_id: bytes) -> bytes:
+        history = b"" if change.history is None else encode_history(change.history) + b"\n"
         event, reason = change.event.encode(), change.reason and text_bytes(change.reason)
         result, extra = change.result, b""
         flags = _FRESH if change.fresh else 0
@@ -123,6 +118,10 @@ class Wire:
             extra = self._extra(change)
         due, due_ms = _due(change.due)
         head = _CHANGE.pack(
+            _CHANGED,
+            len(queue),
+            len(job_id),
+            change.fence,
             change.state,
             due,
             flags,
@@ -135,11 +134,11 @@ class Wire:
             change.look_ms,
             len(event),
             len(reason),
-            len(history),
-            -1 if result is None else len(result),
             len(extra),
+            -1 if result is None else len(result),
+            len(history),
         )
-        return b"".join((head, event, reason or b"", history, result or b"", extra))
+        return b"".join((head, queue, job_id, event, reason or b"", result or b"", history, extra))
 
     def _extra(self, change: Change) -> bytes:
         edges = b"" if change.edges is None else _edges(change.edges)

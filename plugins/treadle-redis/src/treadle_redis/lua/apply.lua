@@ -1,53 +1,21 @@
--- Writes: what becomes of a record whose fence matches, and of the jobs beside it.
+-- What becomes of a record by a write whose fence matches, and of the jobs beside it.
 --
--- A write is: kind, lengths and texts of queue and id; a change goes on with its fields.
 -- INVARIANTS
 --   Nothing is written without the fence. A change that is not final yields to a cancel request.
 
-local WRITE = '<BHHi8'
-local CHANGE = '<BBBI4I4I4i8i8i8i8BHI4i4I4'
-local CHANGED, CANCELLED, REMOVED = 0, 1, 2
-local FRESH, WITH_EDGES, WITH_JOB = 1, 2, 4
+local apply_all, remove
+
+do
+
 local HISTORY_ROWS = 20
-local PLAIN = '<BBBBBBI4i8i8i8' -- the front of a head: version to claimed
-local ENDED = '<BBBBBBI4i8i8i8i8' -- the front of a head: version to finished
-
--- Reads the bytes of a write up to its fence.
-local function read_write(text)
-  local kind, lqueue, lid, fence, at = struct.unpack(WRITE, text)
-  local from = at + lqueue + lid
-  return {
-    kind = kind, fence = fence, queue = string.sub(text, at, at + lqueue - 1),
-    id = string.sub(text, at + lqueue, from - 1), text = text, at = from,
-  }
-end
-
--- Reads the rest of a change.
-local function read_change(write)
-  local text = write.text
-  local state, due_kind, flags, attempt, deaths, stalls, due, parked, delay, look, levent, lreason,
-    lhistory, lresult, lextra, at = struct.unpack(CHANGE, text, write.at)
-  local reason_at = at + levent
-  local history_at = reason_at + lreason
-  local result_at = history_at + lhistory
-  local extra_at = result_at + (lresult > 0 and lresult or 0)
-  return {
-    state = state, due_kind = due_kind, attempt = attempt, deaths = deaths, stalls = stalls,
-    due = due, parked = parked, delay = delay, look = look,
-    event = string.sub(text, at, reason_at - 1), reason = string.sub(text, reason_at, history_at - 1),
-    history = string.sub(text, history_at, result_at - 1),
-    result = lresult >= 0 and string.sub(text, result_at, extra_at - 1),
-    fresh = has_flag(flags, FRESH), with_edges = has_flag(flags, WITH_EDGES),
-    with_job = has_flag(flags, WITH_JOB),
-    extra = lextra > 0 and strings(string.sub(text, extra_at)) or {},
-  }
-end
+local NOTHING = string.rep('\0', 4)
+local held = {}
 
 local function add_history(row, line)
   if line == '' then
     return
   end
-  row.history, row.rows = row.history .. line .. '\n', row.rows + 1
+  row.history, row.rows = row.history .. line, row.rows + 1
   while row.rows > HISTORY_ROWS do
     row.history = string.sub(row.history, string.find(row.history, '\n', 1, true) + 1)
     row.rows = row.rows - 1
@@ -81,10 +49,11 @@ local function set_head(row, change, job)
   elseif change.fresh then
     row.expires = 0
   end
-  row.due = instant(change.due_kind, change.due, row.due)
-  row.state, row.fence, row.attempt = change.state, row.fence + 1, change.attempt
-  row.deaths, row.stalls, row.parked = change.deaths, change.stalls, change.parked
-  row.delay, row.look, row.reason = change.delay, change.look, change.reason
+  local told = change.told
+  row.due = told.till or row.due
+  row.state, row.fence, row.attempt = told.state, row.fence + 1, told.attempt
+  row.deaths, row.stalls, row.parked = told.deaths, told.stalls, told.parked
+  row.delay, row.look, row.reason = told.delay, told.look, change.reason
   row.finished = is_final(row) and now or 0
   row.cancel, row.first = false, false
   if row.state ~= BLOCKED then
@@ -104,8 +73,8 @@ local function follow_up(texts)
   end
 end
 
-local function apply_change(row, write)
-  local change = read_change(write)
+local function apply_change(row, text, texts_at)
+  local change = read_change(text, texts_at)
   local job = change.with_job and read_job(change.extra[2])
   if change.fresh or job then
     local key = unique_key(job or row)
@@ -143,7 +112,7 @@ local function apply_change(row, write)
 end
 
 -- Drops a final row and all that belongs to it; remembers its id until `till`.
-local function remove(row, till)
+function remove(row, till)
   local n, key = names(row.queue), unique_key(row)
   local taken = key ~= '' and call('HGET', n.unique, key)
   local mask, key_till, at
@@ -171,102 +140,127 @@ local function remove(row, till)
   remember(row, till, key)
 end
 
--- Ends a running record without making a row of it, in the plainest and most frequent case: nobody
--- waits for it, it holds no slot, and nothing comes along. Returns false if the case is another.
-local function end_plainly(write, text)
-  if #text < HEAD_BYTES or may_have_children(write.queue) then
+-- Returns what the plain jobs of a queue have in common that ran and ended alike.
+local function ending_of(queue, told, front)
+  local of_queue = told.endings[queue]
+  if not of_queue then
+    of_queue = {}
+    told.endings[queue] = of_queue
+  end
+  local ending = of_queue[front]
+  if not ending then
+    local n = names(queue)
+    ending = {
+      finals = kept('ZADD', n.finals), state = kept('ZADD', n.state[told.state]), stories = {},
+      head = struct.pack(FRONT, VERSION, told.state, front.noted, front.prio, 1, told.attempt, front.claimed,
+        now, front.lsession, 0, 0),
+    }
+    of_queue[front] = ending
+  end
+  return ending
+end
+
+local function story_of(ending, queue, event, state)
+  local found = ending.stories[event]
+  if not found then
+    found = story(queue, event, state)
+    ending.stories[event] = found
+  end
+  return found
+end
+
+-- Returns the list of what leaves the jobs that a session holds.
+local function held_by(session)
+  local found = held[session]
+  if not found then
+    found = kept('HDEL', held_key(session))
+    held[session] = found
+  end
+  return found
+end
+
+-- Ends a running record without making a row of it, in the plainest and most frequent case: it is its
+-- first attempt, nobody waits for it, it holds no slot, and nothing comes along. Returns its fence, or
+-- false if the case is another.
+local function end_plainly(write, texts_at, queue, id)
+  local text, told = text_of(queue, id), told_of(write)
+  if not (text and told.is_plain) or may_have_children(queue) then
     return false
   end
-  local version, state, flags, prio, umask, count, _, fence, due, claimed = struct.unpack(PLAIN, text)
-  local lsession, lblocked, lreason, lkey, lukey, ledges, lbody, lpayload, lresult, at =
-    struct.unpack(LENGTHS, text, LENGTHS_AT)
-  local expires, uperiod = 0, 0
-  if has_flag(flags, RARE) then
-    _, _, _, _, _, expires, uperiod, at = struct.unpack(SELDOM, text, at)
-  end
-  local to, due_kind, change_flags, attempt, deaths, stalls, new_due, parked, delay, look, levent,
-    lnew_reason, lhistory, lnew_result, lextra, from = struct.unpack(CHANGE, write.text, write.at)
-  if version ~= VERSION or state ~= RUNNING or to <= RUNNING or fence ~= write.fence or lkey > 0
-    or lblocked > 0 or change_flags > 0 or lextra > 0 or count >= HISTORY_ROWS then
+  local front, fence = front_of(text), string.sub(text, FENCE_AT, DUE_AT - 1)
+  if not front.is_plain or front.state ~= RUNNING or #text < front.least
+    or fence ~= string.sub(write, TOLD_FENCE_AT, TOLD_CHANGE_AT - 1)
+    or string.sub(write, HISTORY_AT, HISTORY_AT + 3) == NOTHING then
     return false
   end
-  local queue, id, n = write.queue, write.id, names(write.queue)
-  local session = string.sub(text, at, at + lsession - 1)
-  local tail_at = at + lsession + lreason
-  local result_at = tail_at + lukey + ledges + lbody + lpayload
-  local history_at = result_at + (lresult > 0 and lresult or 0)
-  local reason_at = from + levent
-  local line_at = reason_at + lnew_reason
-  local line_end = line_at + lhistory
-  local seldom = pack_seldom(deaths, stalls, parked, delay, look, expires, uperiod)
-  local new_flags = (has_flag(flags, NOTED) and NOTED or 0) + (seldom ~= '' and RARE or 0)
-  due = instant(due_kind, new_due, due)
-  set_text(queue, id, struct.pack(ENDED, VERSION, to, new_flags, prio, umask,
-      lhistory > 0 and count + 1 or count, attempt, fence + 1, due, claimed, now)
-    .. string.sub(text, CREATED_AT, LENGTHS_AT - 1) .. struct.pack('<HHH', lsession, 0, lnew_reason)
-    .. string.sub(text, LENGTHS_AT + 6, HEAD_BYTES - 4) .. struct.pack('<i4', lnew_result)
-    .. seldom .. session .. string.sub(write.text, reason_at, line_at - 1)
-    .. string.sub(text, tail_at, result_at - 1) .. string.sub(write.text, line_end)
-    .. string.sub(text, history_at) .. string.sub(write.text, line_at, line_end - 1)
-    .. (lhistory > 0 and '\n' or ''))
-  append('HDEL', held_key(session), member(queue, id))
+  local ending, result_at = ending_of(queue, told, front), texts_at + told.levent
+  fence = next_fence(fence)
+  set_text(queue, id, ending.head .. fence.bytes .. told.till_bytes
+    .. string.sub(write, OUTCOME_AT, HISTORY_AT - 1) .. string.sub(text, front.at)
+    .. string.sub(write, result_at))
+  push_one(held_by(string.sub(text, front.at, front.rest_at - 1)), member(queue, id))
   count_running(queue, -1)
-  if due < NEVER then
-    append('ZADD', n.finals, due, id)
+  if told.till < NEVER then
+    push(ending.finals, told.till, id)
   end
-  append('ZADD', n.state[to], (struct.unpack('<i8', text, SEQ_AT)), id)
-  tell(queue, id, string.sub(write.text, from, reason_at - 1), to)
-  return fence + 1
+  push(ending.state, (struct.unpack('<i8', text, front.rest_at + SEQ_IN_REST)), id)
+  say(story_of(ending, queue, string.sub(write, texts_at, result_at - 1), told.state), id)
+  return fence.number
 end
 
 -- Applies a write; answers the fence that stands (negative: children wait), or what stands instead.
-local function apply(write)
-  local text = write.kind == CHANGED and text_of(write.queue, write.id)
-  local plainly = text and end_plainly(write, text)
+local function apply(text, told, queue, id)
+  local plainly = told.kind == CHANGED and end_plainly(text, told.texts_at, queue, id)
   if plainly then
     return plainly
   end
-  local row = row_of(write.queue, write.id)
-  local fits = row and row.fence == write.fence
-  if fits and write.kind == CHANGED then
-    local state = struct.unpack('<B', write.text, write.at)
-    fits = not row.cancel or state > RUNNING
-  elseif fits and write.kind == CANCELLED then
+  local row, fence = row_of(queue, id), struct.unpack('<i8', text, TOLD_FENCE_AT)
+  local fits = row and row.fence == fence
+  if fits and told.kind == CHANGED then
+    fits = not row.cancel or told_of(text).state > RUNNING
+  elseif fits and told.kind == CANCELLED then
     fits = row.state == RUNNING
   elseif fits then
     fits = is_final(row)
   end
   if not fits then
-    return { 'conflict', standing(write.queue, write.id) or {} }
+    return { 'conflict', standing(queue, id) or {} }
   end
-  if write.kind == CHANGED then
-    return apply_change(row, write)
-  elseif write.kind == CANCELLED then
+  if told.kind == CHANGED then
+    return apply_change(row, text, told.texts_at)
+  elseif told.kind == CANCELLED then
     row.cancel = true
-    set_field(held_key(row.session), member(row.queue, row.id), row.fence .. 'c')
-    tell(row.queue, row.id, 'request_cancel', row.state)
+    set_field(held_key(row.session), member(queue, id), digits(row.fence) .. 'c')
+    tell(queue, id, 'request_cancel', row.state)
     keep(row)
   else
-    tell(row.queue, row.id, 'discard', 255)
-    remove(row, now + struct.unpack('<i8', write.text, write.at))
+    tell(queue, id, 'discard', 255)
+    remove(row, now + struct.unpack('<i8', text, told.texts_at))
   end
   return row.fence
 end
 
-local function apply_all(from, to)
-  local wanted, writes, results = {}, {}, {}
+function apply_all(from, to)
+  local wanted, told, queues, ids, results = {}, {}, {}, {}, {}
   for i = from, to do
-    local write = read_write(ARGV[i])
-    writes[#writes + 1] = write
-    wanted[write.queue] = wanted[write.queue] or {}
-    table.insert(wanted[write.queue], write.id)
+    local queue, id
+    told[i], queue, id = read_write(ARGV[i])
+    queues[i], ids[i] = queue, id
+    local of_queue = wanted[queue]
+    if not of_queue then
+      of_queue = {}
+      wanted[queue] = of_queue
+    end
+    of_queue[#of_queue + 1] = id
   end
-  for queue, ids in pairs(wanted) do
-    prefetch(queue, ids)
+  for queue, of_queue in pairs(wanted) do
+    prefetch(queue, of_queue)
   end
-  for i = 1, #writes do
-    results[i] = apply(writes[i])
+  for i = from, to do
+    results[i - from + 1] = apply(ARGV[i], told[i], queues[i], ids[i])
   end
   flush()
   return results
+end
+
 end

@@ -19,7 +19,7 @@ local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local known_names = {}
-local pending, pending_fields, bells, told, ran = {}, {}, {}, {}, {}
+local pending, pending_fields, bells, told, ran = {}, {}, {}, { n = 0 }, {}
 
 -- Returns the names of the keys of a queue: all have one hash tag.
 local function names(queue)
@@ -57,8 +57,15 @@ local function member(queue, id)
   return queue .. '\0' .. id
 end
 
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
 local function split(text)
   local at = string.find(text, '\0', 1, true)
+  if not at then
+    return '', text -- not ours: no job has such a name
+  end
   return string.sub(text, 1, at - 1), string.sub(text, at + 1)
 end
 
@@ -91,30 +98,34 @@ end
 
 local plain = { ZADD = {}, ZREM = {}, HSET = {}, HDEL = {} }
 
--- Keeps the arguments of a command back, without looking whether another write has the same aim: for
--- records that no row was made of. These writes go before all others.
-local function append(command, key, one, two)
-  local lists = plain[command]
-  local list = lists[key]
+-- Returns the arguments of a command that are kept back without looking whether another write has the
+-- same aim: for records that no row was made of. These writes go before all others.
+local function kept(command, key)
+  local list = plain[command][key]
   if not list then
     list = { n = 0 }
-    lists[key] = list
+    plain[command][key] = list
   end
+  return list
+end
+
+local function push(list, one, two)
+  local n = list.n
+  list[n + 1], list[n + 2] = one, two
+  list.n = n + 2
+end
+
+local function push_one(list, one)
   local n = list.n + 1
-  list[n] = one
-  if two then
-    n = n + 1
-    list[n] = two
-  end
-  list.n = n
+  list[n], list.n = one, n
 end
 
 local function flush_plain()
   for command, lists in pairs(plain) do
     for key, list in pairs(lists) do
       many(command, key, list, list.n)
+      list.n = 0
     end
-    plain[command] = {}
   end
 end
 
@@ -184,13 +195,23 @@ local function flush_running()
   ran = {}
 end
 
--- Leaves an entry in the event log: what happened, and the state after it (255 = the record is gone).
+-- Returns an entry of the event log without the id at its end: what happened, and the state after it
+-- (255 = the record is gone).
+local function story(queue, event, state)
+  return struct.pack('<i8BBH', now, state, #event, #queue) .. event .. queue
+end
+
+-- Leaves an entry in the event log.
+local function say(begin, id)
+  push_one(told, begin .. id)
+end
+
 local function tell(queue, id, event, state)
-  told[#told + 1] = struct.pack('<i8BBH', now, state, #event, #queue) .. event .. queue .. id
+  say(story(queue, event, state), id)
 end
 
 local function flush_log()
-  local count = #told
+  local count = told.n
   if count == 0 then
     return
   end
@@ -203,7 +224,7 @@ local function flush_log()
     call('DEL', G .. 'es')
     call('XADD', G .. 'es', 'MAXLEN', 1, last .. '-1', 'n', 1)
   end
-  told = {}
+  told.n = 0
 end
 
 -- Leaves a marker for who waits for jobs of a queue. One is enough: who takes it looks at all.

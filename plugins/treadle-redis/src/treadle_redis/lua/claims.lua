@@ -4,49 +4,49 @@
 --   A job leaves its place in the same step in which it is running: never pop first, record later.
 --   A job whose concurrency key is full leaves its place too, and the search goes on.
 
-local FRONT = '<BBBBBBI4i8' -- of a head: version to fence
-local STARTED = '<BBBBBBI4i8i8i8i8' -- of a head: version to finished
+local claim, next_due
 
--- Starts a waiting record without making a row of it, if it has no concurrency key. Returns its bytes
--- without the past, or false if the case is another.
-local function start_plainly(queue, place, prio, session)
-  local id = place.id
-  local text = text_of(queue, id)
-  if not text or #text < HEAD_BYTES then
-    return false
-  end
-  local version, state, flags, own_prio, umask, count, attempt, fence = struct.unpack(FRONT, text)
-  local lsession, lblocked, lreason, lkey, lukey, ledges, lbody, lpayload, lresult, at =
-    struct.unpack(LENGTHS, text, LENGTHS_AT)
-  local is_rare = has_flag(flags, RARE)
-  at = is_rare and at + SELDOM_BYTES or at
-  local past_at = at + lsession + lblocked + lreason + lukey + ledges + lbody + lpayload
-  if version ~= VERSION or state ~= WAITING or own_prio ~= prio or lkey > 0 or past_at > #text + 1
-    or has_flag(flags, IN_TURN) == (place.timer ~= nil)
-    or struct.unpack('<i8', text, SEQ_AT) ~= place.seq then
-    return false
-  end
-  local n = names(queue)
-  local new_flags = (has_flag(flags, NOTED) and NOTED or 0) + (is_rare and RARE or 0)
-  local started = struct.pack(STARTED, VERSION, RUNNING, new_flags, prio, umask, count, attempt + 1,
-      fence + 1, now, now, 0)
-    .. string.sub(text, CREATED_AT, LENGTHS_AT - 1) .. struct.pack('<HH', #session, 0)
-    .. string.sub(text, LENGTHS_AT + 4, at - 1) .. session
-    .. string.sub(text, at + lsession + lblocked)
-  set_text(queue, id, started)
-  if place.timer then
-    append('ZREM', n.timers[prio], place.timer)
-    append('ZREM', n.state[WAITING], id)
-  else
-    append('ZREM', n.turns[prio], id)
-  end
-  append('HSET', held_key(session), member(queue, id), tostring(fence + 1))
-  count_running(queue, 1)
-  tell(queue, id, 'claim', RUNNING)
-  if count > 0 or lresult >= 0 then
-    return string.sub(started, 1, past_at - 1 + #session - lsession - lblocked)
+do
+
+local FEW, LONG = 64, string.rep(' ', 65)
+local NOW = struct.pack('<i8', now)
+
+-- Returns how the head begins of jobs that stood alike, once a session has started them.
+local function started_front(front, session, is_plain)
+  local started = is_plain and front.started_plain or front.started
+  if not started then
+    started = struct.pack(FRONT, VERSION, RUNNING, front.noted + (front.is_rare and RARE or 0)
+      + (is_plain and PLAIN or 0), front.prio, front.rows, front.attempt + 1, now, 0, #session, 0,
+      front.lreason)
+    front[is_plain and 'started_plain' or 'started'] = started
   end
   return started
+end
+
+-- Starts a waiting record without making a row of it, if it has no concurrency key; `timer` is its place
+-- among the timers, false if it stands in turn. Returns its bytes, the same without the past, and its
+-- fence, or false if the case is another.
+local function start_plainly(text, prio, timer, session)
+  if not text then
+    return false
+  end
+  local front = front_of(text)
+  local past_at, rest_at = past_of(text, front), front.rest_at
+  if not past_at or front.state ~= WAITING or front.prio ~= prio or front.in_turn == (timer ~= false)
+    or timer and string.reverse(string.sub(timer, 1, 8)) ~= string.sub(text, rest_at + 8, rest_at + 15) then
+    return false
+  end
+  local fence = next_fence(string.sub(text, FENCE_AT, DUE_AT - 1))
+  local result = string.sub(text, RESULT_AT, HEAD_BYTES)
+  if front.rows == 0 and not front.is_rare and front.lreason == 0 and result == NO_RESULT then
+    local started = started_front(front, session, true) .. fence.bytes .. NOW .. NO_RESULT .. session
+      .. string.sub(text, rest_at)
+    return started, started, fence
+  end
+  local started = started_front(front, session, false) .. fence.bytes .. NOW
+    .. string.sub(text, RESULT_AT, front.at - 1) .. session .. string.sub(text, rest_at - front.lreason)
+  past_at = past_at + #session - front.lsession - front.lblocked
+  return started, string.sub(started, 1, past_at - 1), fence
 end
 
 local function start(row, session)
@@ -66,76 +66,116 @@ local function block(row)
 end
 
 -- Puts bytes that are no record where an index says that they stand.
-local function adopt(row, prio, place)
-  row.prio, row.seq, row.fence = prio, place.seq, floor_of(row.queue)
-  row.timer, row.in_turn = place.timer, not place.timer
+local function adopt(row, prio, timer)
+  row.prio, row.fence = prio, floor_of(row.queue)
+  row.timer, row.in_turn = timer, not timer
+  if timer then
+    row.seq = #timer >= 8 and struct.unpack('>I8', timer) or 0
+  else
+    row.seq = tonumber(call('ZSCORE', names(row.queue).turns[prio], row.id) or '0')
+  end
 end
 
-local function stands_at(row, prio, place)
-  return row.state == WAITING and row.prio == prio and row.in_turn == not place.timer
-    and (row.in_turn or timer_member(row) == place.timer)
+local function stands_at(row, prio, timer)
+  return row.state == WAITING and row.prio == prio and row.in_turn == not timer
+    and (row.in_turn or timer_member(row) == timer)
 end
 
-local function take(queue, prio, places, session, taken)
-  local n = names(queue)
-  for _, place in ipairs(places) do
-    local text = start_plainly(queue, place, prio, session)
-    local row = not text and row_of(queue, place.id)
-    if row and row.garbage then
-      adopt(row, prio, place)
-    end
-    if text then
-      taken[#taken + 1] = { queue, place.id, text }
-    elseif not row or not stands_at(row, prio, place) then -- a foreign entry: no record is behind it
-      put(place.timer and n.timers[prio] or n.turns[prio], place.timer or place.id, false)
-    elseif row.key ~= '' and not has_room(row.key) then
-      block(row)
-    else
-      start(row, session)
-      taken[#taken + 1] = { queue, place.id, pack(row, true) }
-    end
+-- Starts a job by way of a row. Returns its bytes without the past, or false if it is not to be started.
+local function start_any(queue, id, prio, timer, session)
+  local row = row_of(queue, id)
+  if row and row.garbage then
+    adopt(row, prio, timer)
+  end
+  if not row or not stands_at(row, prio, timer) then -- a foreign entry: no record is behind it
+    local n = names(queue)
+    put(timer and n.timers[prio] or n.turns[prio], timer or id, false)
+  elseif row.key ~= '' and not has_room(row.key) then
+    block(row)
+  else
+    start(row, session)
+    return pack(row, true)
+  end
+  return false
+end
+
+-- Writes what was kept back. A small hash is a list that each write searches from its beginning: what
+-- a session holds is made a real one as soon as it is many. (A long value has that effect, for good.)
+local function flush_claims(session, held)
+  local key, added = held_key(session), held.n / 2
+  local size = added > 0 and call('HLEN', key) or 0
+  local grows = size <= FEW and size + added > FEW
+  if grows then
+    push(held, '', LONG)
   end
   flush()
+  if grows then
+    call('HDEL', key, '')
+  end
 end
 
--- Returns the first places among the timers that are due.
+-- Starts the jobs that stand at some places: ids, their records, and the timers among them.
+local function take(queue, prio, places, session, taken)
+  local n, ids, texts, timers = names(queue), places.ids, places.texts, places.timers
+  local records, held = kept('HSET', n.records), kept('HSET', held_key(session))
+  local in_turn, timed, waiting = kept('ZREM', n.turns[prio]), kept('ZREM', n.timers[prio]),
+    kept('ZREM', n.state[WAITING])
+  local begin, plain_ones = story(queue, 'claim', RUNNING), 0
+  for i = 1, #ids do
+    local id, timer = ids[i], timers[i] or false
+    local started, shown, fence = start_plainly(texts[i], prio, timer, session)
+    if started then
+      push(records, id, started)
+      push(held, member(queue, id), fence.digits)
+      if timer then
+        push_one(timed, timer)
+        push_one(waiting, id)
+      else
+        push_one(in_turn, id)
+      end
+      say(begin, id)
+      plain_ones = plain_ones + 1
+    else
+      shown = start_any(queue, id, prio, timer, session)
+    end
+    if shown then
+      local at = 3 * taken.count
+      taken[at + 1], taken[at + 2], taken[at + 3] = queue, id, shown
+      taken.count = taken.count + 1
+    end
+  end
+  count_running(queue, plain_ones)
+  flush_claims(session, held)
+end
+
+-- Returns the first places among the timers that are due: ids, due times, and the timers.
 local function due_timers(queue, prio, count)
-  local places = {}
+  local ids, due, timers = {}, {}, {}
   local found = call('ZRANGEBYSCORE', names(queue).timers[prio], '-inf', now, 'WITHSCORES', 'LIMIT', 0,
     count)
   for i = 1, #found, 2 do
-    local who = found[i]
-    places[#places + 1] = {
-      id = string.sub(who, 9), seq = #who >= 8 and struct.unpack('>I8', who) or 0, timer = who,
-      due = tonumber(found[i + 1]),
-    }
+    local at = #ids + 1
+    ids[at], due[at], timers[at] = string.sub(found[i], 9), tonumber(found[i + 1]), found[i]
   end
-  return places
+  return ids, due, timers
 end
 
--- Returns the first places of those that came to run at once.
-local function in_turn(queue, prio, count)
-  local places, found = {}, call('ZRANGE', names(queue).turns[prio], 0, count - 1, 'WITHSCORES')
-  for i = 1, #found, 2 do
-    places[#places + 1] = { id = found[i], seq = tonumber(found[i + 1]) }
-  end
-  return places
-end
-
-local function due_of(queue, place)
-  local text = text_of(queue, place.id)
-  return text and #text >= HEAD_BYTES and struct.unpack('<i8', text, DUE_AT) or 0
+local function due_of(text)
+  return text and #text >= LEAST_BYTES and struct.unpack('<i8', text, DUE_AT) or 0
 end
 
 -- Brings timers that are due, and those in turn, into the order of their due times.
-local function merged(queue, timers, turns, count)
-  local places, at_timer, at_turn = {}, 1, 1
-  while #places < count and (timers[at_timer] or turns[at_turn]) do
-    local timer, turn = timers[at_timer], turns[at_turn]
-    if timer and (not turn or timer.due <= due_of(queue, turn)) then
-      places[#places + 1], at_timer = timer, at_timer + 1
+local function merged(queue, timed, due, timers, turns, count)
+  local places, at_timer, at_turn = { ids = {}, texts = {}, timers = {} }, 1, 1
+  local timed_texts, turn_texts = fetch(names(queue).records, timed), fetch(names(queue).records, turns)
+  for at = 1, math.min(#timed + #turns, count) do
+    local id = turns[at_turn]
+    if timed[at_timer] and (not id or due[at_timer] <= due_of(turn_texts[at_turn])) then
+      places.ids[at], places.texts[at] = timed[at_timer], timed_texts[at_timer]
+      places.timers[at], at_timer = timers[at_timer], at_timer + 1
     else
-      places[#places + 1], at_turn = turn, at_turn + 1
+      places.ids[at], places.texts[at], places.timers[at] = id, turn_texts[at_turn], false
+      at_turn = at_turn + 1
     end
   end
   return places
@@ -143,17 +183,13 @@ end
 
 -- Returns the first places of a queue and priority, with their records read.
 local function first_places(queue, prio, count)
-  local timers, turns, ids = due_timers(queue, prio, count), in_turn(queue, prio, count), {}
-  for _, places in ipairs({ timers, turns }) do
-    for _, place in ipairs(places) do
-      ids[#ids + 1] = place.id
-    end
+  local timed, due, timers = due_timers(queue, prio, count)
+  local turns = call('ZRANGE', names(queue).turns[prio], 0, count - 1)
+  if #timed > 0 and #turns > 0 then
+    return merged(queue, timed, due, timers, turns, count)
   end
-  prefetch(queue, ids)
-  if #timers == 0 or #turns == 0 then
-    return #timers == 0 and turns or timers
-  end
-  return merged(queue, timers, turns, count)
+  local ids = #timed > 0 and timed or turns
+  return { ids = ids, texts = #ids > 0 and fetch(names(queue).records, ids) or {}, timers = timers }
 end
 
 local paused = {}
@@ -165,19 +201,22 @@ local function is_paused(queue)
   return paused[queue]
 end
 
--- Starts up to `limit` jobs: queues as listed, then priority, then due time, then as enqueued.
-local function claim(session, queues, limit)
-  local taken = {}
+-- Starts up to `limit` jobs: queues as listed, then priority, then due time, then as enqueued. Returns
+-- what a worker needs of each, flat: queue, id, bytes without the past; and how many there are.
+function claim(session, queues, limit)
+  local taken = { count = 0 }
+  forget_reads()
   for _, queue in ipairs(queues) do
-    if #taken < limit and not is_paused(queue) then
+    if taken.count < limit and not is_paused(queue) then
       for prio = 0, 3 do
-        local wanted = limit - #taken
+        local wanted = limit - taken.count
         while wanted > 0 do
           local places = first_places(queue, prio, wanted)
-          if #places > 0 then
+          local found = #places.ids
+          if found > 0 then
             take(queue, prio, places, session, taken)
           end
-          wanted = #places == wanted and limit - #taken or 0
+          wanted = found == wanted and limit - taken.count or 0
         end
       end
     end
@@ -187,7 +226,7 @@ end
 
 -- Returns an instant at which a claim may find something: one that is over if there is any, else the
 -- first that comes; -1 if nothing waits.
-local function next_due(queues)
+function next_due(queues)
   local first = -1
   for _, queue in ipairs(queues) do
     if not is_paused(queue) then
@@ -208,12 +247,4 @@ local function next_due(queues)
   return first
 end
 
--- Returns what a worker needs of each row: queue, id, bytes without the past; flat.
-local function shown(taken)
-  local reply = {}
-  for i = 1, #taken do
-    local one = taken[i]
-    reply[3 * i - 2], reply[3 * i - 1], reply[3 * i] = one[1], one[2], one[3]
-  end
-  return reply
 end

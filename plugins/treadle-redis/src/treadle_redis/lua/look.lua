@@ -8,7 +8,7 @@
 local function sessions()
   local found = {}
   for _, s in ipairs(each_session()) do
-    if s.ended == 0 then
+    if s.ended == 0 and not s.garbage then
       found[#found + 1] = { s.id, s.lease, s.expires, s.opened, s.name, s.info, call('HLEN', held_key(s.id)) }
     end
   end

@@ -8,9 +8,14 @@
 --   A job that has left its turn does not come back to it: it waits as a timer.
 --   A concurrency key counts what runs under it, also without a limit: one may be set meanwhile.
 
+local timer_member, waiters_key, has_room, leave, enter, let_in, move, know_queue, tie,
+  may_have_children, look_at_children
+
+do
+
 local slots, key_limits, known_queues, parents_exist = {}, {}, {}, {}
 
-local function timer_member(row)
+function timer_member(row)
   local found = row.timer
   if not found then
     found = struct.pack('>I8', row.seq) .. row.id
@@ -19,7 +24,7 @@ local function timer_member(row)
   return found
 end
 
-local function waiters_key(key)
+function waiters_key(key)
   return G .. 'kw:' .. key
 end
 
@@ -47,7 +52,7 @@ local function count_slot(key, step)
   set_field(G .. 'ku', key, count > 0 and count)
 end
 
-local function has_room(key)
+function has_room(key)
   local limit = limit_of(key)
   return not limit or used(key) < limit
 end
@@ -62,7 +67,7 @@ local function note_waiters(key)
   end
 end
 
-local function leave(row)
+function leave(row)
   local n, state = names(row.queue), row.state
   if state == WAITING and row.in_turn then
     put(n.turns[row.prio], row.id, false)
@@ -89,7 +94,7 @@ local function leave(row)
   end
 end
 
-local function enter(row, event)
+function enter(row, event)
   local n, state = names(row.queue), row.state
   if state == WAITING and row.in_turn then
     put(n.turns[row.prio], row.id, row.seq)
@@ -98,7 +103,7 @@ local function enter(row, event)
     put(n.timers[row.prio], timer_member(row), row.first and 0 or row.due)
     bells[row.queue] = true
   elseif state == RUNNING then
-    set_field(held_key(row.session), member(row.queue, row.id), tostring(row.fence))
+    set_field(held_key(row.session), member(row.queue, row.id), digits(row.fence))
     count_running(row.queue, 1)
     if row.key ~= '' then
       count_slot(row.key, 1)
@@ -122,7 +127,7 @@ local function enter(row, event)
 end
 
 -- Lets up to `most` waiters of a concurrency key stand first in their lines.
-local function let_in(key, most)
+function let_in(key, most)
   local waiters = waiters_key(key)
   if call('EXISTS', waiters) == 0 and not pending[waiters] then
     return
@@ -150,7 +155,7 @@ local function let_in(key, most)
 end
 
 -- Moves a row whose fields `change` sets, and lets in who waited for its slot.
-local function move(row, event, change)
+function move(row, event, change)
   local frees = row.state == RUNNING and row.key ~= '' and row.key
   leave(row)
   change(row)
@@ -169,7 +174,7 @@ local function look_at(row)
   keep(row)
 end
 
-local function know_queue(queue)
+function know_queue(queue)
   if not known_queues[queue] then
     known_queues[queue] = true
     call('SADD', G .. 'q', queue)
@@ -181,7 +186,7 @@ local function child_member(id, row)
 end
 
 -- Replaces the entries of the jobs that a row waits for.
-local function tie(row, old, new)
+function tie(row, old, new)
   for i = 1, #old, 2 do
     put(names(old[i]).children, child_member(old[i + 1], row), false)
   end
@@ -192,7 +197,7 @@ local function tie(row, old, new)
 end
 
 -- Tells whether a job of a queue may have children: mostly no job of it has any.
-local function may_have_children(queue)
+function may_have_children(queue)
   local children = names(queue).children
   if parents_exist[queue] == nil then
     parents_exist[queue] = call('EXISTS', children) == 1
@@ -201,7 +206,7 @@ local function may_have_children(queue)
 end
 
 -- Has the blocked children of a job looked at now; tells whether there are any.
-local function look_at_children(row)
+function look_at_children(row)
   if not may_have_children(row.queue) then
     return false
   end
@@ -216,4 +221,6 @@ local function look_at_children(row)
     end
   end
   return found
+end
+
 end

@@ -1,11 +1,11 @@
 -- Returns records that somebody must decide about; nothing of them is changed.
 --
 -- ARGV     2 = limit
--- RETURNS  {now, {{queue, id, record without payload} ...}}
+-- RETURNS  {now, {{queue, id, record without payload} ...}, {names of sessions that cannot be read}}
 -- INVARIANTS
 --   A clock that was set back makes no lease longer than a lease from now.
 
-local limit, found = tonumber(ARGV[2]), {}
+local limit, found, unread = tonumber(ARGV[2]), {}, {}
 
 local function add_row(row)
   if row and #found < limit then
@@ -14,7 +14,9 @@ local function add_row(row)
 end
 
 for _, session in ipairs(each_session()) do
-  if session.expires > now + session.lease then
+  if session.garbage then
+    unread[#unread + 1] = session.id
+  elseif session.expires > now + session.lease then
     session.expires = now + session.lease
     write_session(session.id, session)
   end
@@ -40,4 +42,4 @@ for _, key in ipairs(call('SMEMBERS', G .. 'kk')) do
     end
   end
 end
-return { now, found }
+return { now, found, unread }

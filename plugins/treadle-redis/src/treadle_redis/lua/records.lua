@@ -1,24 +1,30 @@
 -- Records: how one is read and written, and the rows that a script has in hand.
 --
--- A record is a head of fixed width, with what changes most often in front; then what is 0 for most
--- jobs, only if it is not (flag RARE); then the texts whose lengths stand at the end of the head:
--- session, blocked_on, reason; then the tail that no script looks into but for the names it needs
--- (key, unique key, edges, body, payload); then result and history rows, each ended by a newline.
+-- A record is a head of fixed width, all of which a move changes; then what is 0 for most jobs, only
+-- if it is not (flag RARE); then the texts whose lengths stand in the head: session, blocked_on, reason;
+-- then the rest, which stays as it was stored, and its tail, which no script looks into but for the
+-- names it needs (key, unique key, edges, body, payload); then result and history rows, each ended by
+-- a newline. The front of a head is the same for all jobs that one step moved alike.
 -- INVARIANTS
 --   Bytes that are no record become a waiting row whose body they are: bad data is data.
 
 local BLOCKED, WAITING, RUNNING = 0, 1, 2
 local NEVER = 9007199254740991
 local VERSION = 1
-local HEAD = '<BBBBBBI4i8i8i8i8i8i8i8HHHHHI4I4I4i4'
-local HEAD_BYTES = 92
-local FENCE_AT, DUE_AT, CREATED_AT, SEQ_AT, REMEMBER_AT = 11, 19, 43, 51, 59 -- in a head, from 1
-local LENGTHS_AT = 67
-local LENGTHS = '<HHHHHI4I4I4i4'
+local FRONT = '<BBBBBI4i8i8HHH' -- version, state, flags, priority, rows, attempt, claimed, finished, lengths
+local HEAD = FRONT .. 'i8i8i4' -- fence, due, length of the result
+local REST = '<i8i8Bi8HHI4I4I4' -- created, number, states that hold the unique key, remember, lengths
+local LENGTHS = '<HHI4I4I4' -- the lengths at the end of a rest
+local FRONT_BYTES, HEAD_BYTES, REST_BYTES, LENGTHS_BYTES = 31, 51, 41, 16
+local LEAST_BYTES = HEAD_BYTES + REST_BYTES
+local FENCE_AT, DUE_AT, RESULT_AT, SEQ_IN_REST = 32, 40, 48, 8
+local NO_RESULT = '\255\255\255\255'
 local SELDOM = '<I4I4i8i8i8i8i8'
 local SELDOM_BYTES = 48
 local RAW_BYTES = 4096
-local CANCEL, FIRST, NOTED, IN_TURN, RARE = 1, 2, 4, 8, 16
+local CANCEL, FIRST, NOTED, IN_TURN, RARE, PLAIN = 1, 2, 4, 8, 16, 32
+-- PLAIN: was looked at when it was started, and has nothing that is seldom, no past, no reason and no
+-- concurrency key. Whoever writes a row takes it away.
 
 local rows, raw, dirty = {}, {}, {}
 
@@ -30,8 +36,8 @@ local function garbage(queue, id, text)
   text = string.sub(text, 1, RAW_BYTES)
   return {
     queue = queue, id = id, garbage = true, state = WAITING, prio = 2, cancel = false, first = false,
-    noted = false, in_turn = false, umask = 0, rows = 0, attempt = 0, deaths = 0, stalls = 0, fence = 0, due = 0,
-    parked = 0, delay = 0, look = 0, expires = 0, claimed = 0, finished = 0, created = 0, seq = 0,
+    noted = false, in_turn = false, umask = 0, rows = 0, attempt = 0, deaths = 0, stalls = 0, fence = 0,
+    due = 0, parked = 0, delay = 0, look = 0, expires = 0, claimed = 0, finished = 0, created = 0, seq = 0,
     remember = 0, uperiod = 0, session = '', blocked = '', reason = '', lkey = 0, lukey = 0,
     ledges = 0, lbody = #text, lpayload = 0, tail = text, key = '', result = false, history = '',
   }
@@ -39,20 +45,24 @@ end
 
 -- Makes a row of a stored record.
 local function parse(queue, id, text)
-  if #text < HEAD_BYTES or string.byte(text) ~= VERSION then
+  if #text < LEAST_BYTES or string.byte(text) ~= VERSION then
     return garbage(queue, id, text)
   end
-  local _, state, flags, prio, umask, count, attempt, fence, due, claimed, finished, created, seq,
-    remember, lsession, lblocked, lreason, lkey, lukey, ledges, lbody, lpayload, lresult, at =
-    struct.unpack(HEAD, text)
+  local _, state, flags, prio, count, attempt, claimed, finished, lsession, lblocked, lreason, fence, due,
+    lresult, at = struct.unpack(HEAD, text)
   local deaths, stalls, parked, delay, look, expires, uperiod = 0, 0, 0, 0, 0, 0, 0
   if has_flag(flags, RARE) then
-    if #text < HEAD_BYTES + SELDOM_BYTES then
+    if #text < LEAST_BYTES + SELDOM_BYTES then
       return garbage(queue, id, text)
     end
     deaths, stalls, parked, delay, look, expires, uperiod, at = struct.unpack(SELDOM, text, at)
   end
-  local tail_at = at + lsession + lblocked + lreason
+  local rest_at = at + lsession + lblocked + lreason
+  if rest_at + REST_BYTES > #text + 1 then
+    return garbage(queue, id, text)
+  end
+  local created, seq, umask, remember, lkey, lukey, ledges, lbody, lpayload, tail_at =
+    struct.unpack(REST, text, rest_at)
   local result_at = tail_at + lkey + lukey + ledges + lbody + lpayload
   local history_at = result_at + (lresult > 0 and lresult or 0)
   if history_at > #text + 1 or state > 5 or prio > 3 then
@@ -67,7 +77,7 @@ local function parse(queue, id, text)
     created = created, seq = seq, remember = remember, uperiod = uperiod,
     session = string.sub(text, at, at + lsession - 1),
     blocked = lblocked > 0 and string.sub(text, at + lsession, at + lsession + lblocked - 1) or '',
-    reason = lreason > 0 and string.sub(text, tail_at - lreason, tail_at - 1) or '',
+    reason = lreason > 0 and string.sub(text, rest_at - lreason, rest_at - 1) or '',
     lkey = lkey, lukey = lukey, ledges = ledges, lbody = lbody, lpayload = lpayload,
     tail = string.sub(text, tail_at, result_at - 1),
     key = lkey > 0 and string.sub(text, tail_at, tail_at + lkey - 1) or '',
@@ -92,11 +102,12 @@ local function pack(row, bare)
   local flags = (row.cancel and CANCEL or 0) + (row.first and FIRST or 0) + (row.noted and NOTED or 0)
     + (row.in_turn and IN_TURN or 0) + (seldom ~= '' and RARE or 0)
   local result = not bare and row.result
-  return struct.pack(HEAD, VERSION, row.state, flags, row.prio, row.umask, row.rows, row.attempt,
-    row.fence, row.due, row.claimed, row.finished, row.created, row.seq, row.remember, #row.session,
-    #row.blocked, #row.reason, row.lkey, row.lukey, row.ledges, row.lbody, row.lpayload,
-    result and #result or -1)
-    .. seldom .. row.session .. row.blocked .. row.reason .. row.tail .. (result or '')
+  return struct.pack(HEAD, VERSION, row.state, flags, row.prio, row.rows, row.attempt, row.claimed,
+    row.finished, #row.session, #row.blocked, #row.reason, row.fence, row.due, result and #result or -1)
+    .. seldom .. row.session .. row.blocked .. row.reason
+    .. struct.pack(REST, row.created, row.seq, row.umask, row.remember, row.lkey, row.lukey, row.ledges,
+      row.lbody, row.lpayload)
+    .. row.tail .. (result or '')
     .. (bare and '' or row.history)
 end
 
@@ -173,7 +184,57 @@ local function set_text(queue, id, text)
   if rows[queue] then
     rows[queue][id] = nil -- it may say that there is none
   end
-  append('HSET', names(queue).records, id, text)
+  push(kept('HSET', names(queue).records), id, text)
+end
+
+local fronts = {}
+
+-- Reads the front of a head; jobs that one step moved alike have it in common.
+local function front_of(text)
+  local bytes = string.sub(text, 1, FRONT_BYTES)
+  local front = fronts[bytes]
+  if not front and #text < LEAST_BYTES then
+    return { least = LEAST_BYTES }
+  elseif not front then
+    local version, state, flags, prio, count, attempt, claimed, _, lsession, lblocked, lreason =
+      struct.unpack(FRONT, bytes)
+    local is_rare = has_flag(flags, RARE)
+    front = {
+      state = version == VERSION and state, prio = prio, rows = count, attempt = attempt,
+      claimed = claimed, is_rare = is_rare, is_plain = has_flag(flags, PLAIN),
+      in_turn = has_flag(flags, IN_TURN), noted = has_flag(flags, NOTED) and NOTED or 0,
+      lsession = lsession, lblocked = lblocked, lreason = lreason,
+      at = HEAD_BYTES + 1 + (is_rare and SELDOM_BYTES or 0),
+    }
+    front.rest_at = front.at + lsession + lblocked + lreason
+    front.least = front.rest_at + REST_BYTES - 1
+    fronts[bytes] = front
+  end
+  return front
+end
+
+-- Returns where result and history of a record begin, if it has no concurrency key; else false.
+local function past_of(text, front)
+  if #text < front.least then
+    return false
+  end
+  local lkey, lukey, ledges, lbody, lpayload, at =
+    struct.unpack(LENGTHS, text, front.least - LENGTHS_BYTES + 1)
+  at = at + lukey + ledges + lbody + lpayload
+  return lkey == 0 and at <= #text + 1 and at
+end
+
+local fences = {}
+
+-- Returns the fence behind one that is given as bytes: as number, as bytes and as digits.
+local function next_fence(bytes)
+  local found = fences[bytes]
+  if not found then
+    local number = struct.unpack('<i8', bytes) + 1
+    found = { number = number, bytes = struct.pack('<i8', number), digits = digits(number) }
+    fences[bytes] = found
+  end
+  return found
 end
 
 -- Writes a row at the next flush.
@@ -197,6 +258,11 @@ local function flush()
   flush_fields()
   flush_running()
   flush_log()
+end
+
+-- Reads anew from now on: what was read may stand otherwise. Nothing may be kept back.
+local function forget_reads()
+  rows, raw = {}, {}
 end
 
 local function is_final(row)

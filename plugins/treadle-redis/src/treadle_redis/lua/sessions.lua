@@ -1,11 +1,23 @@
 -- Sessions: who works, who took over from whom.
 --
 -- A session is: lease, expires, opened, ended (0 = not), taken, name, info.
+-- INVARIANTS
+--   Bytes that are no session are one that is over: what it holds is decided about, and it is purged.
+
+local write_session, standing_session, each_session, is_over, add_held
+local LIVES, EXPIRED = 0, 4
+
+do
 
 local SESSION = '<i8i8i8i8BH'
-local LIVES, UNKNOWN, TAKEN, CLOSED, EXPIRED = 0, 1, 2, 3, 4
+local UNKNOWN, TAKEN, CLOSED = 1, 2, 3
+
+local SESSION_BYTES = 35
 
 local function read_session(text)
+  if #text < SESSION_BYTES then
+    return { lease = 0, expires = 0, opened = 0, ended = 0, taken = false, info = '', garbage = true }
+  end
   local lease, expires, opened, ended, taken, lname, at = struct.unpack(SESSION, text)
   return {
     lease = lease, expires = expires, opened = opened, ended = ended, taken = taken == 1,
@@ -13,19 +25,21 @@ local function read_session(text)
   }
 end
 
-local function write_session(id, s)
+function write_session(id, s)
   call('HSET', SESSIONS, id, struct.pack(SESSION, s.lease, s.expires, s.opened, s.ended,
     s.taken and 1 or 0, #s.name) .. s.name .. s.info)
 end
 
 -- Returns how a session stands, and the session.
-local function standing_session(id)
+function standing_session(id)
   local text = call('HGET', SESSIONS, id)
   if not text then
     return UNKNOWN
   end
   local session = read_session(text)
-  if session.taken then
+  if session.garbage then
+    return UNKNOWN
+  elseif session.taken then
     return TAKEN, session
   elseif session.ended > 0 then
     return CLOSED, session
@@ -35,7 +49,7 @@ local function standing_session(id)
   return LIVES, session
 end
 
-local function each_session()
+function each_session()
   local found, all = {}, call('HGETALL', SESSIONS)
   for i = 1, #all, 2 do
     local session = read_session(all[i + 1])
@@ -48,12 +62,12 @@ local function each_session()
   return found
 end
 
-local function is_over(session)
+function is_over(session)
   return session.ended > 0 or session.expires <= now
 end
 
 -- Adds what is needed to decide about each job that a session runs, as long as there is room.
-local function add_held(session, found, limit)
+function add_held(session, found, limit)
   local all = call('HKEYS', held_key(session.id))
   for i = 1, #all do
     if #found >= limit then
@@ -66,4 +80,6 @@ local function add_held(session, found, limit)
       call('HDEL', held_key(session.id), all[i])
     end
   end
+end
+
 end

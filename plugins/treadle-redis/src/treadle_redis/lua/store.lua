@@ -4,39 +4,47 @@
 --   The first fence of a record is greater than every fence that its queue ever forgot.
 --   A unique key is taken over only from a job that no longer holds it.
 
-local JOB = '<HHBBBi8i8i8'
-local JOB_BYTES = 31
+local name_of_job, read_job, instant, prefetch_memories, memory_of, remember, forget, standing,
+  key_holder, take_key, drop_key, floor_of, raise_floor, insert, insert_plainly, objection
+local KEEP = 2 -- beside AFTER and AT: as it stands
+
+do
+
+local JOB = '<HHBBBBi8i8i8'
+local JOB_BYTES = 32
+local STORED = '<Bi8HHI4I4I4' -- what is sent of the rest of a record: what stands behind its number
 local TOO_LARGE, PLAIN_JOB = 1, 2
-local AFTER, AT, KEEP = 0, 1, 2
+local AFTER, AT = 0, 1
 local MEMORY = '<Bi8i8'
-local floors, limits_of_queues, memories = {}, {}, {}
+local floors, limits_of_queues, memories, kinds = {}, {}, {}, {}
 
 -- A job that shall be stored is: lengths of queue and id, what is said of its due time and its end,
--- flags; queue, id; then its record, in which all that only the server knows is still 0.
+-- flags, priority; queue, id; then its record from behind its number to its end.
 
-local function name_of_job(text)
+function name_of_job(text)
   local lqueue, lid = struct.unpack('<HH', text)
   local id_at = JOB_BYTES + 1 + lqueue
   return string.sub(text, JOB_BYTES + 1, id_at - 1), string.sub(text, id_at, id_at + lid - 1)
 end
 
 -- Reads the bytes of a job that shall be stored.
-local function read_job(text)
-  local lqueue, lid, due_kind, expiry_kind, flags, due, expires, uperiod, at = struct.unpack(JOB, text)
-  local head_at = at + lqueue + lid
-  local _, _, _, prio, umask, _, _, _, _, _, _, _, _, remember, _, _, _, lkey, lukey, ledges, lbody,
-    lpayload, _, tail_at = struct.unpack(HEAD, text, head_at)
+function read_job(text)
+  local lqueue, lid, due_kind, expiry_kind, flags, prio, due, expires, uperiod, at =
+    struct.unpack(JOB, text)
+  local id_at, rest_at = at + lqueue, at + lqueue + lid
+  local umask, remember, lkey, lukey, ledges, lbody, lpayload, tail_at =
+    struct.unpack(STORED, text, rest_at)
   return {
     prio = prio, due_kind = due_kind, expiry_kind = expiry_kind, umask = umask,
     too_large = has_flag(flags, TOO_LARGE), due = due, expires = expires, uperiod = uperiod,
     remember = remember, lkey = lkey, lukey = lukey, ledges = ledges, lbody = lbody,
-    lpayload = lpayload, queue = string.sub(text, at, at + lqueue - 1),
-    id = string.sub(text, at + lqueue, head_at - 1), tail = string.sub(text, tail_at),
+    lpayload = lpayload, queue = string.sub(text, at, id_at - 1),
+    id = string.sub(text, id_at, rest_at - 1), tail = string.sub(text, tail_at),
     key = lkey > 0 and string.sub(text, tail_at, tail_at + lkey - 1) or '',
   }
 end
 
-local function instant(kind, ms, current)
+function instant(kind, ms, current)
   if kind == AFTER then
     return now + ms
   end
@@ -49,7 +57,7 @@ local function read_memory(text)
 end
 
 -- Reads what is remembered of many ids of a queue at once.
-local function prefetch_memories(queue, ids)
+function prefetch_memories(queue, ids)
   local of_queue, found = {}, fetch(names(queue).memories, ids)
   for i = 1, #ids do
     of_queue[ids[i]] = found[i] and read_memory(found[i])
@@ -57,7 +65,7 @@ local function prefetch_memories(queue, ids)
   memories[queue] = of_queue
 end
 
-local function memory_of(queue, id)
+function memory_of(queue, id)
   local of_queue = memories[queue]
   if not of_queue then
     of_queue = {}
@@ -73,7 +81,7 @@ local function memory_of(queue, id)
 end
 
 -- Remembers a job that goes: its state, its fence, and the unique key that it still holds.
-local function remember(row, till, key)
+function remember(row, till, key)
   local text = struct.pack(MEMORY, row.state, row.fence, till) .. key
   memories[row.queue] = memories[row.queue] or {}
   memories[row.queue][row.id] = read_memory(text)
@@ -81,7 +89,7 @@ local function remember(row, till, key)
   put(names(row.queue).forget, row.id, till)
 end
 
-local function forget(queue, id)
+function forget(queue, id)
   memories[queue] = memories[queue] or {}
   memories[queue][id] = false
   set_field(names(queue).memories, id, false)
@@ -89,7 +97,7 @@ local function forget(queue, id)
 end
 
 -- Returns all that is known of a job, as a reply: its record, what is remembered of it, or false.
-local function standing(queue, id)
+function standing(queue, id)
   local row = row_of(queue, id)
   if row then
     return { queue, id, pack(row) }
@@ -102,7 +110,7 @@ local function standing(queue, id)
 end
 
 -- Returns the id of the other job that holds a unique key.
-local function key_holder(queue, id, key)
+function key_holder(queue, id, key)
   if key == '' then
     return false
   end
@@ -122,7 +130,7 @@ local function key_holder(queue, id, key)
   return false
 end
 
-local function take_key(row)
+function take_key(row)
   if row.lukey > 0 then
     local till = row.uperiod > 0 and now + row.uperiod or 0
     local taken = struct.pack('<Bi8', row.umask, till) .. row.id
@@ -131,7 +139,7 @@ local function take_key(row)
 end
 
 -- Releases a unique key, if this job is who took it.
-local function drop_key(queue, id, key)
+function drop_key(queue, id, key)
   if key == '' then
     return
   end
@@ -141,7 +149,7 @@ local function drop_key(queue, id, key)
   end
 end
 
-local function floor_of(queue)
+function floor_of(queue)
   local floor = floors[queue]
   if not floor then
     floor = tonumber(call('HGET', names(queue).numbers, 'floor') or '0')
@@ -151,9 +159,9 @@ local function floor_of(queue)
 end
 
 -- Remembers that a fence of this queue is gone for good.
-local function raise_floor(queue, fence)
+function raise_floor(queue, fence)
   if fence > floor_of(queue) then
-    floors[queue] = fence
+    floors[queue], kinds[queue] = fence, nil
     set_field(names(queue).numbers, 'floor', tostring(fence))
   end
 end
@@ -168,7 +176,7 @@ local function queue_limit(queue)
 end
 
 -- Stores a job whose id and unique key are free.
-local function insert(job, seq)
+function insert(job, seq)
   local queue, id = job.queue, job.id
   know_queue(queue)
   local memory = memory_of(queue, id)
@@ -197,32 +205,55 @@ local function insert(job, seq)
   return row.fence
 end
 
--- Stores a job without making a row of it, in the plainest and most frequent case: its id is new, it
--- has no parents, no unique key and no end, and its queue no limit. Returns its fence, or false.
-local function insert_plainly(text, queue, id, seq)
-  local _, _, due_kind, _, flags, due, _, _, at = struct.unpack(JOB, text)
-  if flags ~= PLAIN_JOB or raw[queue][id] or memories[queue][id]
-    or (rows[queue] and rows[queue][id]) or queue_limit(queue) then
+-- Returns what the jobs of a queue have in common that are told in the same words, if they are the
+-- plainest and most frequent: no parents, no unique key, no end, and no limit of their queue; else false.
+local function kind_of(queue, told)
+  local of_queue = kinds[queue]
+  if not of_queue then
+    of_queue = {}
+    kinds[queue] = of_queue
+  end
+  local kind = of_queue[told]
+  if kind == nil then
+    local _, _, due_kind, _, flags, prio, due = struct.unpack(JOB, told)
+    kind = false
+    if flags == PLAIN_JOB and not queue_limit(queue) then
+      local n, in_turn, fence = names(queue), due_kind == AFTER and due == 0, floor_of(queue) + 1
+      due = instant(due_kind, due)
+      kind = {
+        fence = fence, due = due, line = in_turn and kept('ZADD', n.turns[prio]),
+        timers = kept('ZADD', n.timers[prio]), waiting = kept('ZADD', n.state[WAITING]),
+        story = story(queue, 'enqueue', WAITING),
+        begin = struct.pack(HEAD, VERSION, WAITING, in_turn and IN_TURN or 0, prio, 0, 0, 0, 0, 0, 0, 0,
+          fence, due, -1) .. struct.pack('<i8', now),
+      }
+    end
+    of_queue[told] = kind
+  end
+  return kind
+end
+
+-- Stores a new job of a plain kind without making a row of it. Returns its fence, or false.
+function insert_plainly(text, queue, id, seq)
+  if raw[queue][id] or memories[queue][id] or (rows[queue] and rows[queue][id]) then
     return false
   end
-  local n, fence = names(queue), floor_of(queue) + 1
-  local head_at = at + #queue + #id
-  local prio, in_turn = string.byte(text, head_at + 3), due_kind == AFTER and due == 0
-  due = instant(due_kind, due)
+  local kind = kind_of(queue, string.sub(text, 1, JOB_BYTES))
+  if not kind then
+    return false
+  end
   know_queue(queue)
-  set_text(queue, id, string.char(VERSION, WAITING, in_turn and IN_TURN or 0)
-    .. string.sub(text, head_at + 3, head_at + FENCE_AT - 2)
-    .. struct.pack('<i8i8i8i8i8i8', fence, due, 0, 0, now, seq)
-    .. string.sub(text, head_at + REMEMBER_AT - 1))
-  if in_turn then
-    append('ZADD', n.turns[prio], seq, id)
+  set_text(queue, id, kind.begin .. struct.pack('<i8', seq)
+    .. string.sub(text, JOB_BYTES + 1 + #queue + #id))
+  if kind.line then
+    push(kind.line, seq, id)
   else
-    append('ZADD', n.timers[prio], due, struct.pack('>I8', seq) .. id)
-    append('ZADD', n.state[WAITING], seq, id)
+    push(kind.timers, kind.due, struct.pack('>I8', seq) .. id)
+    push(kind.waiting, seq, id)
   end
   bells[queue] = true
-  tell(queue, id, 'enqueue', WAITING)
-  return fence
+  say(kind.story, id)
+  return kind.fence
 end
 
 -- Answers {'parent', queue, id} for a parent that is unknown, else false.
@@ -240,7 +271,7 @@ local function unknown_parent(job)
 end
 
 -- Answers why a job cannot be stored; what is stored already comes before every limit.
-local function objection(job)
+function objection(job)
   local known = standing(job.queue, job.id)
   if known then
     return { 'duplicate', known }
@@ -264,4 +295,6 @@ local function objection(job)
     end
   end
   return false
+end
+
 end

@@ -12,20 +12,20 @@ for i = 1, count do
   queues[i] = ARGV[5 + i]
 end
 local results = apply_all(6 + count, #ARGV)
-local lives, taken, due = LIVES, {}, -1
+local lives, taken, due = LIVES, { count = 0 }, -1
 if session ~= '' then
   lives = standing_session(session)
 end
 if session ~= '' and lives == LIVES then
   taken = claim(session, queues, limit)
-  if ARGV[4] == '1' or (limit > 0 and #taken >= limit) then
+  if ARGV[4] == '1' or (limit > 0 and taken.count >= limit) then
     due = next_due(queues)
   end
-  if due >= 0 and due <= now and #taken >= limit then
+  if due >= 0 and due <= now and taken.count >= limit then
     for _, queue in ipairs(queues) do
       bells[queue] = true -- more is due: whoever waits takes it
     end
   end
 end
 flush_bells()
-return { now, results, lives, shown(taken), due }
+return { now, results, lives, taken, due }
