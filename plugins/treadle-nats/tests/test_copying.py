@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import pytest
 from treadle_nats import NatsBroker, private, snapshots
@@ -26,6 +28,7 @@ from treadle.broker.values import Applied
 from treadle.conformance.hand import make_job, stored
 from treadle.domain.job import Policy
 from treadle.domain.outcome import RefusalCode, Refused
+from treadle.errors import BrokerUnavailable
 from treadle.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.anyio
@@ -130,6 +133,35 @@ async def _save(broker: NatsBroker) -> tuple[bool, bool]:
         return made is not None, turn is not None
 
     return await broker._asker.ask(Do(work))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+async def test_tables_that_find_no_room_here_are_closed(
+    broker: NatsBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[sqlite3.Connection] = []
+
+    def make() -> tuple[sqlite3.Connection, BinaryIO]:
+        raw, file = private.make()
+        file.close()
+        made.append(raw)
+        return raw, open("/dev/full", "r+b", buffering=0)  # noqa: PTH123 - the caller closes it
+
+    async def load() -> None:
+        link, log = engine.link, engine.log
+        assert link is not None
+        assert log is not None
+        monkeypatch.setattr(snapshots, "private", SimpleNamespace(make=make))
+        with pytest.raises(BrokerUnavailable, match="cannot store the tables"):
+            await snapshots.begin(link, log.life)
+
+    await stored(broker, make_job())
+    engine = broker._asker.engine()
+    await _save(broker)
+    await broker._asker.ask(Do(load))
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
 
 
 async def test_who_makes_a_snapshot_makes_it_alone(broker: NatsBroker) -> None:

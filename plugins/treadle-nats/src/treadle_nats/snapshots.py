@@ -97,6 +97,7 @@ async def _load(link: Link, life: Life, manifest: Manifest) -> Replica | None:
         if count == manifest.pieces and crc == manifest.crc:
             return Replica(raw)
     except OSError as error:
+        raw.close()
         raise BrokerUnavailable(f"cannot store the tables of the log here: {error}") from error
     except sqlite3.DatabaseError:
         pass
