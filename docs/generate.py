@@ -3,7 +3,8 @@
 `python docs/generate.py` rewrites the generated parts of the pages in place: the regions between
 `<!-- generated: NAME -->` and `<!-- end -->`, the diagram of the state machine, the lines
 `Shown by:` of the guarantees (tests, and cases of the conformance kit), the last cells of the
-contracts, and `.env.example`. With `--check` it changes nothing and says what is stale; a test does the same.
+contracts and of the security list, and `.env.example`. With `--check` it changes nothing and says what
+is stale; a test does the same.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
 
 def generated() -> dict[Path, str]:
     """Return every page and picture that has generated parts, as it should be."""
-    tests = {marker: marked(marker) for marker in ("promise", "contract")}
+    tests = {marker: marked(marker) for marker in ("promise", "contract", "security")}
     wanted = {
         DOCS / "reference" / "state-machine.svg": diagram.draw(),
         ROOT / ".env.example": from_code.env_example(),
@@ -57,7 +58,9 @@ def generated() -> dict[Path, str]:
         if page.name == "guarantees.md":
             text = _guarantees(text, tests["promise"], kit.by_promise())
         if page.name == "contracts.md":
-            text = _contracts(text, tests["contract"])
+            text = _rows(text, tests["contract"])
+        if page.name == "security.md":
+            text = _rows(text, tests["security"])
         wanted[page] = text
     return wanted
 
@@ -101,14 +104,14 @@ def _shown_by(paths: list[str], cases: list[str]) -> str:
     return "Shown by: " + (", ".join(shown) or f"{PLANNED}, not yet") + "."
 
 
-def _contracts(text: str, tests: Mapping[str, list[str]]) -> str:
+def _rows(text: str, tests: Mapping[str, list[str]]) -> str:
     """Fill the last cell of each row with the tests that show it."""
 
     def filled(row: re.Match[str]) -> str:
         paths = [f"`{path.removeprefix('tests/')}`" for path in tests.get(row["id"], [])]
         return f"{row['start']} {', '.join(paths) or f'{PLANNED}, not yet'} |"
 
-    row = re.compile(r"^(?P<start>\| (?P<id>[EFR]\d\d) \|.*\|)[^|\n]*\|$", re.MULTILINE)
+    row = re.compile(r"^(?P<start>\| (?P<id>[EFR]\d\d|\d+) \|.*\|)[^|\n]*\|$", re.MULTILINE)
     return row.sub(filled, text)
 
 

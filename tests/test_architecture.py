@@ -14,7 +14,7 @@ from tests.support.source import CORE, ROOT, imports, module_name, python_files,
 # longest name that it starts with. An arrow may not be reversed; a new part gets a line here.
 LOW = {"treadle.errors", "treadle.domain", "treadle.broker"}
 MIDDLE = LOW | {"treadle.settings", "treadle.runtime"}
-HIGH = MIDDLE | {"treadle.hooks", "treadle.plugins"}
+HIGH = MIDDLE | {"treadle.hooks", "treadle.plugins", "treadle.profile"}
 MAY_IMPORT: dict[str, set[str]] = {
     "treadle.errors": set(),
     "treadle.domain": {"treadle.errors"},
@@ -24,8 +24,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "treadle.broker.sqlite": LOW | {"treadle.hooks"},
     "treadle.settings": LOW,
     "treadle.runtime": LOW | {"treadle.settings"},
-    "treadle.hooks": MIDDLE,
-    "treadle.plugins": MIDDLE | {"treadle.hooks"},
+    "treadle.profile": MIDDLE,
+    "treadle.hooks": MIDDLE | {"treadle.profile"},
+    "treadle.plugins": MIDDLE | {"treadle.hooks", "treadle.profile"},
     "treadle.logs": LOW | {"treadle.settings"},
     # The composition root: settings, plugins and runtime meet here.
     "treadle.app": HIGH,
@@ -127,6 +128,7 @@ def test_chance_comes_from_one_file(path: Path) -> None:
     assert not found or path == CORE / "runtime" / "ids.py", found
 
 
+@pytest.mark.security(1)
 @pytest.mark.parametrize("path", FILES, ids=_id)
 def test_data_is_never_turned_into_code(path: Path) -> None:
     modules = [name for _, name in imports(path) if name.partition(".")[0] in UNSAFE_MODULES]

@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Final
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import click
 
     from treadle.broker.base import Broker, Clock
     from treadle.broker.url import BrokerUrl
+    from treadle.profile import Profile
     from treadle.runtime.registry import Registry
     from treadle.settings import Settings
 
@@ -78,3 +81,12 @@ def treadle_web(app: object) -> None:
 
     Called once, before it serves. Since 0.1.
     """
+
+
+@hookspec
+def treadle_profiles() -> Sequence[Profile]:
+    """Return the contracts of other services that this plugin can serve (`treadle.profile`).
+
+    Called when the setting `profile` names one; of two with the same name the first counts. Since 0.1.
+    """
+    return ()

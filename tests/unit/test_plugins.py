@@ -205,6 +205,7 @@ def test_what_a_broker_says_about_its_url_is_not_wrapped() -> None:
 # Handlers and middleware
 
 
+@pytest.mark.security(19)
 def test_a_stranger_is_reported_with_the_line_that_enables_it_and_not_imported(site: Site) -> None:
     site.install("acme-emails", "emails", REGISTERS.format(name="emails"), version="2.1")
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -16,6 +16,9 @@ from treadle.cli.output import Output
 from treadle.cli.root import verbose_option
 from treadle.settings import NAMES, Settings, load
 
+if TYPE_CHECKING:
+    from treadle.profile import Profile
+
 
 class Call:
     """One call of a command: its options as settings, and its output."""
@@ -23,6 +26,8 @@ class Call:
     def __init__(self, ctx: click.Context, *, url: str | None, output: Output) -> None:
         self.ctx = ctx
         self.output = output
+        self.profile: Profile | None = None
+        """What the setting `profile` names, once the settings were read."""
         self._flags: dict[str, object] = {"url": url if given(ctx, "url") else None}
 
     def flag(self, path: str, name: str, value: object) -> None:
@@ -34,9 +39,17 @@ class Call:
         """Read the settings under which this call runs.
 
         Raises:
-            ConfigurationError: naming each one that is unknown or does not fit.
+            ConfigurationError: naming each one that is unknown or does not fit, or a profile that
+                nobody has.
         """
-        return load(environ=_environment(self.ctx), flags=self._flags)
+        environ = _environment(self.ctx)
+        settings = load(environ=environ, flags=self._flags)
+        if settings.profile is None:
+            return settings
+        from treadle.plugins import Plugins  # noqa: PLC0415 - imports plugins, for a profile only
+
+        self.profile = Plugins.of(settings).profile(settings.profile)
+        return load(environ=environ, flags=self._flags, defaults=self.profile.defaults)
 
 
 def given(ctx: click.Context, name: str) -> bool:

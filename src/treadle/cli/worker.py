@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -26,12 +26,15 @@ from treadle.runtime.clock import SystemClock
 from treadle.runtime.duration import to_ms
 from treadle.runtime.ending import exit_code
 from treadle.runtime.main import run_worker
+from treadle.runtime.metrics import Meter, exposition
+from treadle.runtime.metrics_server import HOST, MetricsServer
 from treadle.runtime.middleware import log_attempts
 from treadle.runtime.names import hold_name
 from treadle.runtime.owner import job_fields
 from treadle.runtime.report import WorkerReport
 from treadle.runtime.supervisor import Supervisor, take_parent
 from treadle.runtime.worker import Worker
+from treadle.settings.values import WorkerSettings
 
 _SETTINGS = (
     ("worker.queues", "queues"),
@@ -40,6 +43,7 @@ _SETTINGS = (
     ("worker.name", "name"),
     ("worker.grace", "grace"),
     ("worker.lease", "lease"),
+    ("worker.metrics_port", "metrics_port"),
     ("log.format", "log_format"),
     ("log.level", "log_level"),
 )
@@ -55,6 +59,12 @@ _SETTINGS = (
 @click.option("--name", metavar="NAME", help="Session name: a restart takes over its own jobs.")
 @click.option("--grace", metavar="TIME", help="How long running jobs may go on after SIGTERM.")
 @click.option("--lease", metavar="TIME", help="When the jobs of a silent worker go to others.")
+@click.option(
+    "--metrics-port",
+    type=int,
+    metavar="N",
+    help="Serve Prometheus on 127.0.0.1:N; with --processes, on N and the ports after it.",
+)
 @click.option("--burst", is_flag=True, help="Stop when nothing is due any more.")
 @click.option("--fail", is_flag=True, help="With --burst: end with 1 if jobs failed.")
 @click.option("--log-format", metavar="FORMAT", help="console, json or logfmt.")
@@ -137,6 +147,7 @@ async def _greet(output: Output, app: App, chosen: Selection) -> None:
         ("slots", _slots_line(own.concurrency, own.processes)),
         ("handlers", f"{len(jobs.handlers)}: {handlers}"),
         *schedules,
+        *_metrics_line(own),
     ):
         output.line(f"{name:<9} {value}")
     sys.stdout.flush()
@@ -145,6 +156,16 @@ async def _greet(output: Output, app: App, chosen: Selection) -> None:
 def _schedules_line(jobs: Jobs) -> Sequence[tuple[str, str]]:
     names = ", ".join(sorted(jobs.timetable))
     return [("schedules", f"{len(jobs.timetable)}: {names}")] if names else []
+
+
+def _metrics_line(own: WorkerSettings) -> Sequence[tuple[str, str]]:
+    port = own.metrics_port
+    if port is None:
+        return []
+    ports = "a free port, told in the log" if port == 0 else str(port)
+    if port and own.processes > 1:
+        ports = f"{port} to {port + own.processes - 1}, one for each process"
+    return [("metrics", f"{HOST}, port {ports}")]
 
 
 def _slots_line(concurrency: int, processes: int) -> str:
@@ -167,11 +188,13 @@ def _queues_line(chosen: Selection) -> str:
 def _work(app: App, chosen: Selection, *, burst: bool, fail: bool, parent: int) -> int:
     """Run one worker in this process; return its exit code."""
     jobs = app.jobs
-    if not any(_is_log(layer) for layer in jobs.middleware):
-        jobs.use(log_attempts())
+    with_log(jobs)
 
     def code(report: WorkerReport) -> int:
         return FAILED if fail and report.failed else exit_code(report)
+
+    port = jobs.settings.worker.metrics_port
+    meter = None if port is None else Meter(jobs.handlers, names(chosen))
 
     def make() -> Worker:
         options = structs.replace(
@@ -181,10 +204,26 @@ def _work(app: App, chosen: Selection, *, burst: bool, fail: bool, parent: int) 
             burst=burst,
             ends_with=code,
             parent=parent,
+            meter=meter,
         )
         return Worker(registry=jobs, broker_factory=jobs.broker, options=options)
 
-    return code(run_worker(make))
+    with ExitStack() as stack:
+        if meter is not None:
+            stack.enter_context(MetricsServer(port or 0, lambda: exposition(meter)))
+        return code(run_worker(make))
+
+
+def with_log(jobs: Jobs) -> None:
+    """Let each attempt be logged, if the app does not see to it."""
+    if not any(_is_log(layer) for layer in jobs.middleware):
+        jobs.use(log_attempts())
+
+
+def beside(app: App) -> Worker:
+    """Make the worker of a process that also does something else; its settings say the rest."""
+    with_log(app.jobs)
+    return app.jobs.worker(app=app.name)
 
 
 def _is_log(layer: object) -> bool:
@@ -207,8 +246,9 @@ def _supervise(app: App, chosen: Selection, *, weights: str | None, burst: bool,
         else:
             children = [f"{own.name}-{number + 1}" for number in range(own.processes)]
         arguments = _arguments(app, chosen, weights=weights, burst=burst)
+        ports = _ports(own)
         supervisor = Supervisor(
-            lambda name: [*arguments, "--name", name],
+            lambda name: [*arguments, "--name", name, *ports(children.index(name))],
             children,
             clock=SystemClock(),
             rng=Random(),
@@ -218,6 +258,22 @@ def _supervise(app: App, chosen: Selection, *, weights: str | None, burst: bool,
     if not code and fail and run(lambda: _failed(jobs)) > before:
         return FAILED
     return code
+
+
+def _ports(own: WorkerSettings) -> Callable[[int], Sequence[str]]:
+    """Return what the child of each number is told about the port of its metrics.
+
+    Raises:
+        click.UsageError: if there are not enough ports above the first.
+    """
+    port = own.metrics_port
+    if port is None:
+        return lambda _: ()
+    if port + own.processes > 65_536:
+        raise click.UsageError(
+            f"--metrics-port {port}: {own.processes} processes need as many ports"
+        )
+    return lambda number: ("--metrics-port", str(port and port + number))
 
 
 def _arguments(app: App, chosen: Selection, *, weights: str | None, burst: bool) -> list[str]:

@@ -14,17 +14,22 @@ from msgspec import Struct
 
 from treadle.broker.base import Broker, Clock
 from treadle.broker.url import BrokerUrl, parse
-from treadle.errors import BrokerMissing, PluginError, TreadleError
+from treadle.errors import BrokerMissing, ConfigurationError, PluginError, TreadleError
 from treadle.plugins.catalog import BROKERS, PLUGINS, Found, catalog, meant, missing_broker
 from treadle.plugins.checks import check, new_manager, register
 
 if TYPE_CHECKING:
+    from treadle.profile import Profile
     from treadle.runtime.registry import Registry
     from treadle.settings import Settings
 
 logger = logging.getLogger("treadle.plugins")
 
 SLOW_IMPORT_S: Final = 5.0
+_PROFILES: Final = (
+    "Five come with: pip install treadle-profiles"
+    " (from a checkout: pip install -e plugins/treadle-profiles)"
+)
 
 
 class Status(StrEnum):
@@ -148,6 +153,22 @@ class Plugins:
         """
         self._call("treadle_web", app=app)
 
+    def profile(self, name: str) -> Profile:
+        """Return the profile of that name.
+
+        Raises:
+            ConfigurationError: if no plugin has it; names those that there are.
+            PluginError: naming a plugin that raised.
+        """
+        told: list[Sequence[Profile]] = self._call("treadle_profiles")
+        known = {one.name: one for some in reversed(told) for one in reversed(some)}
+        if name not in known:
+            listed = ", ".join(sorted(known)) or f"none. {_PROFILES}"
+            raise ConfigurationError(
+                f"no profile {name!r}.{meant(name, known)} Known: {listed} - at `$.profile`"
+            )
+        return known[name]
+
     def installed(self) -> list[PluginInfo]:
         """Describe every installed plugin, also those that failed or may not load."""
         self._load_all()
@@ -225,8 +246,9 @@ class Plugins:
                 },
             )
 
-    def _call(self, hook: str, **arguments: Any) -> None:
+    def _call(self, hook: str, **arguments: Any) -> list[Any]:
         self.load()
+        told: list[Any] = []
         plugins = [plugin for _, plugin in self._order]
         for found, plugin in self._order:
             if hook not in self._hooks[PLUGINS, found.name]:
@@ -234,9 +256,10 @@ class Plugins:
             self._say(f"calling {hook} of {found.name}")
             others = [other for other in plugins if other is not plugin]
             try:
-                self._manager.subset_hook_caller(hook, others)(**arguments)
+                told += self._manager.subset_hook_caller(hook, others)(**arguments)
             except Exception as error:
                 raise PluginError(_raised(str(found), hook, error)) from error
+        return told
 
     def _info(self, found: Found) -> PluginInfo:
         key = (found.group, found.name)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from treadle.domain.selection import Ordered, Selection
+from treadle.runtime.metrics import Meter
 from treadle.runtime.report import WorkerReport
 
 BATCH = 256
@@ -48,5 +49,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     ends_with: Callable[[WorkerReport], int] | None = None
     """The exit code of a process that is the worker's own: it is ended by force, with this code, if it
     does not end by itself."""
+    meter: Meter | None = None
+    """What counts for Prometheus; None = nobody asks."""
     parent: int = 0
     """The process id of its supervisor: it drains when that is gone; 0 = it has none."""

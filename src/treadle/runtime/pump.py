@@ -94,6 +94,8 @@ class Pump:
         self._lane_scope = anyio.CancelScope()
         self._signal = anyio.Event()
         self._parked = False
+        self._away = False
+        """The last call found no broker."""
 
     def notify(self) -> None:
         """Say that there may be something to settle or a slot to fill."""
@@ -178,6 +180,7 @@ class Pump:
             raise
         self._clock.sync(now)
         self._settling.worked()
+        self._came_back()
         self._settler.answered(writes, results)
         if self._settler.children:
             self._settler.children = False
@@ -196,6 +199,11 @@ class Pump:
             return
         for record in records:  # a drain began while the call was under way
             self._settler.add(record, Interrupted(started=False))
+
+    def _came_back(self) -> None:
+        if self._away:
+            self._away = False
+            self._report.reconnects += 1
 
     def _start_lane(self, room: int) -> None:
         self._lane_busy = True
@@ -227,6 +235,7 @@ class Pump:
             claimed = await self._broker.claim(self.session, queues, room, wait_ms)
             self._clock.sync(claimed.now)
             self._waiting.worked()
+            self._came_back()
             records = claimed.records
         except BrokerError as error:
             self._leases.end_claim(number, ())
@@ -280,6 +289,7 @@ class Pump:
             SessionEnded: if the heartbeat says that the session has really ended.
         """
         if not isinstance(error, SessionEnded):
+            self._away = True
             await backoff.failed(error)
             return
         try:

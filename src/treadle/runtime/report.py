@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
@@ -11,6 +14,43 @@ from treadle.domain.state import Event, State
 
 _SUCCEEDED: Final = State.SUCCEEDED
 """Looked up once: this is compared for every job."""
+
+
+class Ending(StrEnum):
+    """How an attempt ended, as it is counted."""
+
+    SUCCEEDED = "succeeded"
+    RETRIED = "retried"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    SNOOZED = "snoozed"
+    PARKED = "parked"
+    INTERRUPTED = "interrupted"
+    OTHER = "other"
+    """It waits again for another reason."""
+
+
+def ending_of(change: Change) -> Ending:
+    """Name what a change makes of an attempt."""
+    match change.state:
+        case State.SUCCEEDED:
+            return Ending.SUCCEEDED
+        case State.DEAD:
+            return Ending.DEAD
+        case State.CANCELLED:
+            return Ending.CANCELLED
+        case _:
+            return _WAITS.get(change.event, Ending.OTHER)
+
+
+_WAITS: Final[Mapping[Event, Ending]] = MappingProxyType(
+    {
+        Event.FAIL: Ending.RETRIED,
+        Event.SNOOZE: Ending.SNOOZED,
+        Event.PARK: Ending.PARKED,
+        Event.INTERRUPT: Ending.INTERRUPTED,
+    }
+)
 
 
 class WorkerReport(Struct, kw_only=True):
@@ -31,6 +71,8 @@ class WorkerReport(Struct, kw_only=True):
     orphans: int = 0
     leaked: int = 0
     """Tasks that handlers left behind, and that were cancelled."""
+    reconnects: int = 0
+    """How often the broker came back."""
     stuck: int = 0
     recycle: bool = False
     """Too many slots are stuck: the process should be replaced."""
@@ -42,27 +84,9 @@ class WorkerReport(Struct, kw_only=True):
 
     def count(self, change: Change) -> None:
         """Count an accepted change."""
-        state = change.state
-        if state is _SUCCEEDED:
+        if change.state is _SUCCEEDED:
             self.succeeded += 1
             return
-        match state:
-            case State.DEAD:
-                self.dead += 1
-            case State.CANCELLED:
-                self.cancelled += 1
-            case _:
-                self._count_wait(change.event)
-
-    def _count_wait(self, event: Event) -> None:
-        match event:
-            case Event.FAIL:
-                self.retried += 1
-            case Event.SNOOZE:
-                self.snoozed += 1
-            case Event.PARK:
-                self.parked += 1
-            case Event.INTERRUPT:
-                self.interrupted += 1
-            case _:
-                return
+        ending = ending_of(change)
+        if ending is not Ending.OTHER:
+            setattr(self, ending, getattr(self, ending) + 1)

@@ -19,6 +19,7 @@ from treadle.domain.job import Record
 from treadle.domain.limits import Budget, trim
 from treadle.domain.outcome import Change, Happening, Refused, Write
 from treadle.domain.retry import Rng
+from treadle.runtime.metrics import Meter
 from treadle.runtime.report import WorkerReport
 
 logger = logging.getLogger("treadle.settle")
@@ -45,7 +46,15 @@ class Settler:
     `forget` is called for every record that no longer needs its lease.
     """
 
-    def __init__(self, *, rng: Rng, budget: Budget, report: WorkerReport, forget: Forget) -> None:
+    def __init__(
+        self,
+        *,
+        rng: Rng,
+        budget: Budget,
+        report: WorkerReport,
+        forget: Forget,
+        meter: Meter | None = None,
+    ) -> None:
         self.waiting: deque[Entry] = deque()
         self.in_flight: list[Entry] = []
         self.children = False
@@ -54,6 +63,7 @@ class Settler:
         self._budget = budget
         self._report = report
         self._forget = forget
+        self._meter = meter
 
     def add(self, record: Record, happening: Happening) -> None:
         """Keep an ended attempt until it is settled."""
@@ -86,15 +96,28 @@ class Settler:
     ) -> None:
         """Take the broker's answers for everything in flight."""
         entries, self.in_flight = self.in_flight, []
+        before, own = self._report.succeeded, list[Entry]()
+        count, forget = self._report.count, self._forget
         for entry, write, result in zip(entries, writes, results, strict=True):
             if isinstance(result, Applied):  # almost all: a class pattern costs three times as much
-                self._settled(entry, write)
+                if isinstance(write, Change):
+                    count(write)
+                forget(entry.record)
                 if result.children:
                     self.children = True
             elif isinstance(result, Conflict):
-                self._conflict(entry, write, result.record)
+                if self._conflict(entry, write, result.record):
+                    own.append(entry)
             else:
                 self._drop(entry)
+        if self._meter is None:
+            return
+        if self._report.succeeded - before == len(entries):
+            self._meter.succeeded(entries)
+            return
+        for entry, write, result in zip(entries, writes, results, strict=True):
+            if isinstance(result, Applied) or any(entry is one for one in own):
+                self._meter.settled(entry, write)
 
     def failed(self) -> None:
         """Put everything in flight back: the broker did not answer, it may have written."""
@@ -103,22 +126,22 @@ class Settler:
             self.waiting.appendleft(entry)
         self.in_flight = []
 
-    def _settled(self, entry: Entry, write: Write) -> None:
-        if isinstance(write, Change):
-            self._report.count(write)
-        self._forget(entry.record)
-
-    def _conflict(self, entry: Entry, write: Write, current: Record | None) -> None:
+    def _conflict(self, entry: Entry, write: Write, current: Record | None) -> bool:
+        """Deal with a write that was refused; tell whether it had been applied before."""
         match after_conflict(write, current, resent=entry.uncertain):
             case Verdict.AGAIN:
                 entry.record = current or entry.record
                 self.waiting.append(entry)
             case Verdict.OWN:
-                self._settled(entry, write)
+                if isinstance(write, Change):
+                    self._report.count(write)
+                self._forget(entry.record)
+                return True
             case Verdict.DROP:
                 self._drop(entry)
             case Verdict.GONE:
                 self._forget(entry.record)
+        return False
 
     def _drop(self, entry: Entry) -> None:
         self._report.lease_lost += 1

@@ -60,11 +60,14 @@ class Shift:
             budget=Budget(broker.max_record),
             report=given.report,
             forget=self._leases.forget,
+            meter=options.meter,
         )
         alone = Alone(options.app, lambda: (self._crew, self._solo))
         self._solo = self._make_crew(MOST_SOLO, alone.run, None)
         self._crew = self._make_crew(options.concurrency, _innermost, self._solo)
         self._crews = (self._crew, self._solo)
+        if options.meter is not None:
+            options.meter.watch(given.report, self._crews)
         self._pump = Pump(
             broker=broker,
             session=given.session,

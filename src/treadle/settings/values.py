@@ -67,6 +67,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     """After what time without a heartbeat its jobs belong to others."""
     poll_interval: timedelta = timedelta(seconds=1)
     """The longest wait of a broker that cannot be woken, and of one whose wake-up was lost."""
+    metrics_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
+    """Where each worker process serves its counts to Prometheus, on 127.0.0.1; 0 = any free port."""
 
 
 class JobSettings(Struct, frozen=True, kw_only=True):
@@ -89,6 +91,8 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     """Where the HTTP interface listens, if its plugin is installed: `[tool.treadle.web]`."""
 
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    buffer: Annotated[int, Meta(ge=1)] | None = None
+    """How many jobs may wait in each of `worker.queues`: `qrun web` tells the store to refuse more."""
 
 
 class ScheduleSettings(Struct, frozen=True, kw_only=True):
@@ -125,6 +129,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The broker. Its namespace is the query option `namespace`."""
     app: str | None = None
     """The `Jobs` object of the command: `module:attribute`."""
+    profile: Name | None = None
+    """The contract of another service: its defaults hold for every command, and `qrun web` serves it."""
     plugins: tuple[str, ...] | None = None
     """The plugins that may load, in this order; without it, first-party ones."""
     disable_plugins: tuple[str, ...] = ()

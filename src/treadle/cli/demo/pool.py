@@ -1,7 +1,7 @@
 """The handlers of a small worker pool: simulated work of some seconds, with random failures.
 
 How long a job takes, and whether an attempt fails, is drawn from a generator that its id seeds: it
-looks random, and a run can be repeated.
+looks random, and a run can be repeated. The table `[tool.treadle.plugin.demo]` makes it quicker, or worse.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from types import MappingProxyType
 from typing import Final
 
 import anyio
+from msgspec import Struct
 
 from treadle import Context, Jobs, exponential
+from treadle.settings import Settings
 
 jobs = Jobs()
 
@@ -23,6 +25,16 @@ SECONDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
 """The shortest and the longest time that a job of each type takes."""
 FAILING: Final = 0.15
 """The share of attempts that fail."""
+
+
+class Demo(Struct, frozen=True, kw_only=True):
+    """How simulated work goes: `[tool.treadle.plugin.demo]`."""
+
+    pace: float = 1.0
+    """How long it takes, as a share of the time that is told here: 0.01 is a hundredth."""
+    failing: float | None = None
+    """The share of attempts that fail, of all kinds of work; without it, each kind has its own."""
+
 
 _RETRY = exponential(base=0.2, cap=1, jitter="equal", retries=3)
 
@@ -36,15 +48,28 @@ def seconds(type: str, job_id: str) -> float:
     return Random(f"{job_id} works").uniform(*SECONDS[type])
 
 
-def fails(job_id: str, attempt: int) -> bool:
+def fails(job_id: str, attempt: int, share: float = FAILING) -> bool:
     """Tell whether an attempt fails at its end."""
-    return Random(f"{job_id} attempt {attempt}").random() < FAILING
+    return Random(f"{job_id} attempt {attempt}").random() < share
+
+
+async def simulate(
+    ctx: Context, settings: Settings, lasting: float, failing: float = FAILING
+) -> None:
+    """Work for so many seconds; a share of the attempts fails. The settings may say otherwise.
+
+    Raises:
+        WorkFailed: at the end of an attempt that fails.
+    """
+    demo = settings.section("demo", Demo)
+    await anyio.sleep(lasting * demo.pace)
+    share = failing if demo.failing is None else demo.failing
+    if fails(ctx.job_id, ctx.attempt, share):
+        raise WorkFailed(f"attempt {ctx.attempt} of this {ctx.type} went wrong (the next may not)")
 
 
 async def _work(ctx: Context, type: str) -> None:
-    await anyio.sleep(seconds(type, ctx.job_id))
-    if fails(ctx.job_id, ctx.attempt):
-        raise WorkFailed(f"attempt {ctx.attempt} of this {type} went wrong (the next may not)")
+    await simulate(ctx, jobs.settings, seconds(type, ctx.job_id))
 
 
 @jobs.handler("email", retry=_RETRY)
