@@ -314,8 +314,9 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=MAIN_PYTHON, default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and size beside the raw loop of the same run; nothing here is a test."""
-    session.install("-c", CONSTRAINTS, "-e", ".[speed]")
+    session.install("-c", CONSTRAINTS, "-e", ".[speed]", "-e", "plugins/treadle-web")
     session.run("python", "-m", "benchmarks", *session.posargs)
+    session.run("python", "-m", "benchmarks.http")
 
 
 @nox.session(python=MAIN_PYTHON, default=False)

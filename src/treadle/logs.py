@@ -162,6 +162,7 @@ def _stamp(_logger: object, _name: str, fields: Fields) -> Fields:
     if isinstance(record, logging.LogRecord):
         stamp = datetime.fromtimestamp(record.created, UTC)
         fields["timestamp"] = stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    fields.pop("color_message", None)  # uvicorn says everything twice
     return fields
 
 

@@ -93,6 +93,7 @@ def test_a_traceback_is_shown_only_if_asked(qrun: Qrun) -> None:
     assert "Traceback" in before.err
 
 
+@pytest.mark.security(16)
 @pytest.mark.parametrize("arguments", [("jobs", "list"), ("-v", "jobs", "list"), ("doctor",)])
 def test_the_password_of_a_url_is_never_printed(qrun: Qrun, arguments: tuple[str, ...]) -> None:
     ran = qrun(*arguments, QRUN_URL="redis://ada:s3cret@127.0.0.1:1/0")

@@ -67,6 +67,11 @@ def test_a_text_line_carries_job_id_and_status(format: LogFormat) -> None:
 
 
 @pytest.mark.contract("F17")
+@pytest.mark.parametrize("format", list(LogFormat))
+def test_what_uvicorn_says_for_terminals_is_left_out(format: LogFormat) -> None:
+    assert "%d" not in _written(format, color_message="Started [%d]")
+
+
 def test_lines_below_the_level_are_not_written() -> None:
     assert _written(LogFormat.JSON, level=LogLevel.WARN, job_id="j-1") == ""
 
@@ -91,6 +96,7 @@ def test_the_lines_of_an_exception_cannot_pose_as_lines_of_the_log(format: LogFo
     assert not any(line.startswith("2026-01-01T00:00:00Z [error]") for line in text.splitlines())
 
 
+@pytest.mark.security(16)
 @pytest.mark.parametrize("format", list(LogFormat))
 def test_user_and_password_of_a_url_are_masked(format: LogFormat) -> None:
     secret = ConnectionError("cannot reach redis://ada:secret@cache:6379/0")
@@ -101,6 +107,7 @@ def test_user_and_password_of_a_url_are_masked(format: LogFormat) -> None:
     assert "cache:6379" in text
 
 
+@pytest.mark.security(16)
 @pytest.mark.parametrize("format", list(LogFormat))
 def test_fields_that_are_to_be_redacted_are_not_written(format: LogFormat) -> None:
     stream = io.StringIO()
@@ -118,6 +125,7 @@ def test_a_terminal_gets_console_lines_and_a_pipe_gets_json() -> None:
     assert configure(stream=io.StringIO()) is LogFormat.JSON
 
 
+@pytest.mark.security(17)
 @given(st.text(alphabet=st.characters()))
 def test_escaped_text_holds_no_control_character(text: str) -> None:
     assert not [char for char in escape(text) if unicodedata.category(char) in {"Cc", "Cs"}]

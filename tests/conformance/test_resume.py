@@ -205,3 +205,12 @@ def test_the_command_says_behind_what_it_goes_on(tmp_path: Path) -> None:
 
     assert "machine: goes on behind 12 of 12 examples" in again.stderr
     assert "goes on" not in first.stderr
+
+
+def test_no_more_programs_are_played_than_were_asked_for() -> None:
+    """Hypothesis draws a few more than it counts: those that it had before, for one."""
+    programs: Programs = []
+
+    outcome = counting(programs).run(100, 7, resume=None, shrink=False)
+
+    assert len(programs) == outcome.examples == 100

@@ -117,6 +117,7 @@ def place(programs: Path, tmp_path: Path) -> Place:
     return Place(tmp_path, programs)
 
 
+@pytest.mark.security(19)
 def test_installed_plugins_are_found_but_not_loaded_until_they_are_allowed(place: Place) -> None:
     assert place.statuses() == {"greetings": "found, not loaded", "timing": "found, not loaded"}
 

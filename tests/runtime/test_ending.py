@@ -18,7 +18,7 @@ from treadle.runtime.context import Context
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.contract("F05")
+@pytest.mark.contract("F05", "R16")
 @pytest.mark.promise(8)
 async def test_a_drain_hands_unstarted_jobs_back_and_lets_running_ones_finish(works: Works) -> None:
     both = anyio.Event()

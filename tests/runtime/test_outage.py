@@ -9,6 +9,8 @@ from tests.support.works import Works
 from treadle.conformance.faults import Fault, Faults, FaultyBroker
 from treadle.domain.job import Job
 from treadle.domain.state import State
+from treadle.runtime.metrics import Meter
+from treadle.runtime.report import Ending
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +50,7 @@ async def test_a_worker_outlives_an_outage_and_settles_what_ended_meanwhile(
     assert record.head.finished - back <= 3_000
     assert [row.event for row in record.history] == ["succeed"]
     assert worker.report.lease_lost == 0
+    assert worker.report.reconnects == 1
 
 
 @pytest.mark.promise(9)
@@ -83,9 +86,12 @@ async def test_a_settle_whose_reply_was_lost_is_recognised_as_its_own(
     for call in ("turn", "apply"):
         line.script(call, *[Fault.LOSE_REPLY] * 2)
 
-    async with works.worker(concurrency=4) as worker:
+    meter = Meter(works.registry.handlers, ["default"])
+
+    async with works.worker(concurrency=4, meter=meter) as worker:
         records = await works.until_final(*ids)
 
+    assert meter.series()["default", "work"].outcomes[Ending.SUCCEEDED] == 20
     assert {record.head.state for record in records} == {State.SUCCEEDED}
     assert sorted(runs) == sorted(str(n) for n in range(20))
     assert worker.report.lease_lost == 0

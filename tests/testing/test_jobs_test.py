@@ -29,6 +29,7 @@ def jobs_test(jobs_test: JobsTest) -> JobsTest:
     return jobs_test.use(jobs)
 
 
+@pytest.mark.contract("F33")
 @pytest.mark.anyio
 async def test_a_job_runs_when_it_is_drained_and_not_before(jobs_test: JobsTest) -> None:
     job = await send_mail.enqueue("ada@example.com")
@@ -52,6 +53,7 @@ async def test_a_delayed_job_waits_for_its_time(jobs_test: JobsTest) -> None:
     assert shop.mails == ["ada@example.com"]
 
 
+@pytest.mark.contract("F33")
 @pytest.mark.anyio
 async def test_a_failure_is_retried_after_its_delay(jobs_test: JobsTest) -> None:
     jobs_test.fail_next(send_mail, ConnectionError("no route"), times=2)

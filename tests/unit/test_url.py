@@ -53,12 +53,14 @@ def test_schemes_are_read_in_any_case() -> None:
     assert parse("SQLITE:///jobs.db").scheme == "sqlite"
 
 
+@pytest.mark.security(16)
 def test_printing_a_url_masks_user_and_password() -> None:
     url = parse("redis://user:hunter2@host:6379/0")
 
     assert str(url) == "redis://***@host:6379/0"
 
 
+@pytest.mark.security(16)
 @pytest.mark.parametrize(
     "text",
     [

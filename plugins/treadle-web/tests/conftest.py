@@ -15,6 +15,8 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 from treadle_web import access, create_app
+from treadle_web.protocol import Bounded
+from treadle_web.web import DEFAULT_LIMITS
 
 from treadle import Context, Jobs
 
@@ -86,7 +88,14 @@ class Served:
 def serving(app: ASGIApp) -> Generator[str]:
     """Serve an application as long as the block runs; give its URL."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app,
+        http=Bounded,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        h11_max_incomplete_event_size=DEFAULT_LIMITS.header_bytes,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

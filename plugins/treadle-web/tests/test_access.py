@@ -33,6 +33,7 @@ def locked(url: str, serve: Callable[..., Any], app_of: Callable[[str], Jobs]) -
     return serve(app_of(url), access=access(token=SECRET))
 
 
+@pytest.mark.security(8, 14)
 def test_without_a_token_nothing_but_health_is_told(locked: Any) -> None:
     for path in ("/api/v1/jobs", "/api/v1/openapi.json", "/metrics", "/nowhere"):
         answer = locked.get(path)
@@ -40,6 +41,7 @@ def test_without_a_token_nothing_but_health_is_told(locked: Any) -> None:
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+@pytest.mark.security(8)
 def test_the_token_of_the_environment_may_do_everything(locked: Any) -> None:
     mine = {"Authorization": f"Bearer {SECRET}"}
 
@@ -49,6 +51,7 @@ def test_the_token_of_the_environment_may_do_everything(locked: Any) -> None:
     assert (made.status_code, done.status_code) == (201, 200)
 
 
+@pytest.mark.security(8)
 @pytest.mark.contract("R12")
 @pytest.mark.parametrize(
     ("scopes", "allowed"),
@@ -74,6 +77,7 @@ def test_a_token_allows_what_its_scopes_say(
     assert got == allowed
 
 
+@pytest.mark.security(15)
 def test_who_acted_is_in_the_history_of_the_job(locked: Any, url: str) -> None:
     mine = _token(url, *Scope)
     id = locked.post("/api/v1/jobs", JOB, headers=mine).json()["id"]
@@ -84,6 +88,7 @@ def test_who_acted_is_in_the_history_of_the_job(locked: Any, url: str) -> None:
     assert row["by"] == "http:ada"
 
 
+@pytest.mark.security(8)
 def test_only_the_hash_of_a_token_is_stored(url: str) -> None:
     shown = _token(url, Scope.READ)["Authorization"].removeprefix("Bearer ")
 
@@ -94,6 +99,7 @@ def test_only_the_hash_of_a_token_is_stored(url: str) -> None:
     assert shown.rpartition("_")[2].encode() not in anyio.run(read)
 
 
+@pytest.mark.security(8)
 @pytest.mark.parametrize(
     "header",
     [
@@ -111,10 +117,12 @@ def test_a_wrong_token_is_401(locked: Any, header: str) -> None:
     assert answer.status_code == 401
 
 
+@pytest.mark.security(8)
 def test_a_token_in_the_url_is_not_heeded(locked: Any) -> None:
     assert locked.get(f"/api/v1/jobs?access_token={SECRET}").status_code == 401
 
 
+@pytest.mark.security(13)
 def test_failed_logins_are_limited_and_the_right_token_still_works(locked: Any) -> None:
     wrong = {"Authorization": "Bearer wrong"}
 
@@ -132,6 +140,7 @@ def test_the_first_token_closes_a_server_that_was_open(url: str, serve: Any, app
     assert served.get("/api/v1/jobs").status_code == 401
 
 
+@pytest.mark.security(10)
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "["])
 def test_a_foreign_host_name_is_refused_also_on_loopback(served: Any, host: str) -> None:
     answer = served.get("/api/v1/jobs", headers={"Host": host})
@@ -139,6 +148,7 @@ def test_a_foreign_host_name_is_refused_also_on_loopback(served: Any, host: str)
     assert (answer.status_code, answer.json()["code"]) == (421, "misdirected")
 
 
+@pytest.mark.security(10)
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "[::1]:80", "jobs.example"])
 def test_our_own_names_are_answered(url: str, serve: Any, app_of: Any, host: str) -> None:
     served = serve(app_of(url), access=access(hosts=("jobs.example",), open=True))
@@ -146,6 +156,7 @@ def test_our_own_names_are_answered(url: str, serve: Any, app_of: Any, host: str
     assert served.get("/api/v1/jobs", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.security(9)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -163,6 +174,7 @@ def test_a_page_of_another_site_changes_nothing(served: Any, headers: dict[str, 
     assert served.get("/api/v1/jobs").json()["items"] == []
 
 
+@pytest.mark.security(9)
 def test_our_own_page_may_change_something_and_no_cors_header_is_ever_sent(served: Any) -> None:
     own = {"Origin": served.url, "Sec-Fetch-Site": "same-origin"}
 
@@ -207,12 +219,14 @@ def test_answers_are_not_sniffed_cached_or_framed(served: Any) -> None:
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
+@pytest.mark.security(7)
 @pytest.mark.parametrize("token", ["short", "x" * 31, "a" * 64])
 def test_a_weak_token_is_refused(token: str) -> None:
     with pytest.raises(ConfigurationError, match="too weak"):
         access(token=token)
 
 
+@pytest.mark.security(7)
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "jobs.example"])  # noqa: S104
 def test_another_address_than_loopback_needs_a_token(host: str) -> None:
     with pytest.raises(ConfigurationError, match="needs a token"):
@@ -221,6 +235,7 @@ def test_another_address_than_loopback_needs_a_token(host: str) -> None:
     refuse_bind(host, has_token=True)
 
 
+@pytest.mark.security(7)
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
 def test_loopback_needs_none(host: str) -> None:
     refuse_bind(host, has_token=False)

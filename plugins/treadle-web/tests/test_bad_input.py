@@ -74,6 +74,7 @@ def test_a_body_that_is_not_sent_as_json_is_415(served: Any) -> None:
     assert answer.status_code == 415
 
 
+@pytest.mark.security(13)
 @pytest.mark.contract("F20")
 def test_a_body_over_the_limit_is_413_also_without_a_length(served: Any) -> None:
     text = b'{"type": "note.write", "payload": {"text": "' + b"x" * 1_100_000 + b'"}}'
@@ -98,10 +99,22 @@ def test_a_payload_over_the_limit_is_413(served: Any) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "QRUN-B011")
 
 
+@pytest.mark.security(13)
 def test_headers_over_the_limit_are_refused(served: Any) -> None:
     answer = served.get("/health", headers={"X-Long": "x" * 17_000})
 
-    assert answer.status_code in (400, 431)
+    assert (answer.status_code, answer.json()["code"]) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256])
+def test_an_idempotency_key_that_the_specification_does_not_hold_is_422(
+    served: Any, key: str
+) -> None:
+    job = {"type": "note.write", "payload": {"number": 1}}
+
+    answer = served.post("/api/v1/jobs", job, headers={"Idempotency-Key": key})
+
+    assert (answer.status_code, answer.json()["path"]) == (422, "$header.Idempotency-Key")
 
 
 def test_a_method_that_a_path_does_not_have_is_405_with_those_it_has(served: Any) -> None:
@@ -117,6 +130,7 @@ def test_a_path_that_is_not_there_is_404_with_a_problem(served: Any) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.security(14)
 @pytest.mark.contract("F20")
 def test_a_store_that_is_down_is_503_and_tells_no_paths(tmp_path: Path, serve: Any) -> None:
     (tmp_path / "file").write_text("not a folder")
@@ -134,6 +148,7 @@ def test_a_store_that_is_down_is_503_and_tells_no_paths(tmp_path: Path, serve: A
     assert served.get("/livez").status_code == 200
 
 
+@pytest.mark.security(13)
 def test_a_body_that_does_not_arrive_is_given_up(url: str, serve: Any, app_of: Any) -> None:
     served = serve(app_of(url), limits=Limits(body_s=0.1))
     host, port = served.url.removeprefix("http://").split(":")
@@ -146,6 +161,7 @@ def test_a_body_that_does_not_arrive_is_given_up(url: str, serve: Any, app_of: A
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.security(14)
 def test_what_crashes_here_is_500_with_a_request_id_and_nothing_else(
     url: str, serve: Any, app_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_without_an_app_any_type_is_accepted(web: Start) -> None:
     assert made.status_code == 201
 
 
+@pytest.mark.security(7)
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104
 def test_another_address_is_refused_without_a_token(qrun: Run, host: str) -> None:
     ended = qrun("web", "--host", host, "--port", "0")
@@ -113,6 +114,7 @@ def test_another_address_is_refused_without_a_token(qrun: Run, host: str) -> Non
     assert "needs a token" in ended.stderr
 
 
+@pytest.mark.security(7)
 def test_a_weak_token_is_refused_and_never_shown(qrun: Run) -> None:
     ended = qrun("web", "--port", "0", QRUN_PLUGIN_WEB_TOKEN="hunter2")
 
@@ -121,6 +123,7 @@ def test_a_weak_token_is_refused_and_never_shown(qrun: Run) -> None:
     assert "hunter2" not in ended.stderr
 
 
+@pytest.mark.security(8)
 def test_a_token_file_that_others_may_read_is_refused(qrun: Run, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(SECRET)
@@ -132,6 +135,7 @@ def test_a_token_file_that_others_may_read_is_refused(qrun: Run, tmp_path: Path)
     assert "chmod 600" in ended.stderr
 
 
+@pytest.mark.security(7)
 def test_a_strong_token_opens_another_address(web: Start, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(SECRET)
@@ -146,6 +150,7 @@ def test_a_strong_token_opens_another_address(web: Start, tmp_path: Path) -> Non
     assert (closed.status_code, opened.status_code) == (401, 200)
 
 
+@pytest.mark.security(8)
 def test_a_token_is_made_shown_once_listed_and_revoked(qrun: Run) -> None:
     made = json.loads(qrun("token", "create", "ci", "--scope", "enqueue", "--json").stdout)
     (listed,) = [json.loads(line) for line in qrun("token", "list", "--json").stdout.splitlines()]
@@ -157,6 +162,18 @@ def test_a_token_is_made_shown_once_listed_and_revoked(qrun: Run) -> None:
     assert made["token"] not in json.dumps(listed)
     assert (again.returncode, unknown.returncode) == (0, 2)
     assert qrun("token", "list", "--json").stdout == ""
+
+
+@pytest.mark.security(8)
+def test_a_token_may_be_for_some_queues(qrun: Run) -> None:
+    made = qrun("token", "create", "ci", "--scope", "read", "--queue", "mail", "--queue", "low")
+    (listed,) = [json.loads(line) for line in qrun("token", "list", "--json").stdout.splitlines()]
+    wrong = qrun("token", "create", "ci", "--scope", "read", "--queue", "no queue")
+
+    assert made.returncode == 0
+    assert listed["queues"] == ["low", "mail"]
+    assert "mail" in qrun("token", "list").stdout
+    assert wrong.returncode == 2
 
 
 def test_a_port_that_is_taken_is_told(qrun: Run, served: Any) -> None:

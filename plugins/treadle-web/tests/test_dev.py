@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def _served(process: subprocess.Popen[str]) -> str:
     raise AssertionError(f"it ended with {process.wait()}")
 
 
-def _until(url: str, wanted: Any) -> Any:
+def _until(url: str, wanted: Callable[[Any], Any]) -> Any:
     """Ask until the answer is as wanted."""
     until = time.monotonic() + PATIENCE_S
     while True:

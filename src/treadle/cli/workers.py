@@ -68,7 +68,9 @@ def _cells(view: WorkerView) -> list[str]:
         said = msgspec.json.decode(view.info)
         if isinstance(said, dict):
             items = cast("dict[str, object]", said).items()
-            about = ", ".join(f"{key}={_text(value)}" for key, value in items)
+            # `handlers` tells their number; what they take is for programs.
+            told = (f"{key}={_text(value)}" for key, value in items if key != "offers")
+            about = ", ".join(told)
     return [view.name, view.state, str(view.running), view.opened or "", about]
 
 

@@ -16,19 +16,16 @@ A worker stops in one way: `drain`. If it dies instead, at any instruction, its 
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import random
-import socket
 from collections.abc import Callable
 
 import anyio
-import msgspec
 
 from treadle.broker.base import Broker, Clock
 from treadle.broker.loop import LoopHandle
 from treadle.domain.selection import names
 from treadle.errors import BrokerError, SessionEnded
+from treadle.runtime.about import about
 from treadle.runtime.attempt import Tools
 from treadle.runtime.backoff import Backoff
 from treadle.runtime.client.lane import refuse_weaker
@@ -127,7 +124,12 @@ class Worker:
     async def _work(self, broker: Broker) -> SessionEnded | None:
         """Work in one session; return why it ended, if the shift did not end it."""
         broker_clock = BrokerClock(self._clock)
-        opened = await broker.open(self.name, self.options.lease_ms, self._info())
+        said = about(
+            self._registry.handlers,
+            concurrency=self.options.concurrency,
+            queues=names(self.options.selection),
+        )
+        opened = await broker.open(self.name, self.options.lease_ms, said)
         broker_clock.sync(opened.now)
         self.session = opened.session
         if opened.inherited:
@@ -175,14 +177,3 @@ class Worker:
         """Return how many seconds of the grace period are left, below 0 after it; None without a drain."""
         ends = self._order.ends
         return None if ends is None else ends - self._clock.monotonic()
-
-    def _info(self) -> bytes:
-        about = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-            "concurrency": self.options.concurrency,
-            "queues": list(names(self.options.selection)),
-            "handlers": len(self._registry.handlers),
-        }
-        return msgspec.json.encode(about)

@@ -95,6 +95,7 @@ async def test_many_brackets_are_not_too_deep(client: Client) -> None:
     await enqueue(client, payload=b"[" + b"{}," * 100 + b"{}]")
 
 
+@pytest.mark.security(6)
 @pytest.mark.parametrize(
     ("field", "value"),
     [

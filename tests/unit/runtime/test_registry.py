@@ -22,7 +22,7 @@ def _resize(width: int) -> int:
     return width
 
 
-@pytest.mark.contract("F11")
+@pytest.mark.contract("F11", "R14")
 def test_a_handler_is_registered_under_its_name_or_its_functions() -> None:
     registry = Registry()
 
@@ -57,6 +57,7 @@ def test_two_handlers_of_one_name_are_refused_with_both_places() -> None:
         registry.handler("email.send")(_resize)
 
 
+@pytest.mark.security(6)
 @pytest.mark.parametrize("name", ["", "a b", "x" * 129, "é", "a/b"])
 def test_a_name_that_no_broker_could_store_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="handler name"):

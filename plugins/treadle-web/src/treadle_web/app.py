@@ -16,12 +16,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from treadle.app import Jobs
-from treadle_web.api import bulk, creating, cron, dead, jobs, queues, system
+from treadle.profile import Profile
+from treadle_web.api import bulk, creating, cron, dead, events, groups, jobs, queues, system
 from treadle_web.edge import Edge
 from treadle_web.guard import DEFAULT_ACCESS, Access, Guard
 from treadle_web.openapi import specification
 from treadle_web.operation import JSON, Operation
 from treadle_web.problems import Refusal
+from treadle_web.profile import with_profile
 from treadle_web.resource import Resource, refused
 from treadle_web.web import DEFAULT_LIMITS, Limits, Web
 
@@ -29,8 +31,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *creating.OPERATIONS,
     *bulk.OPERATIONS,
     *jobs.OPERATIONS,
+    *groups.OPERATIONS,
     *dead.OPERATIONS,
     *queues.OPERATIONS,
+    *events.OPERATIONS,
     *cron.OPERATIONS,
     *system.OPERATIONS,
 )
@@ -44,22 +48,24 @@ def create_app(
     access: Access = DEFAULT_ACCESS,
     limits: Limits = DEFAULT_LIMITS,
     typed: bool | None = None,
+    profile: Profile | None = None,
 ) -> Starlette:
     """Make the HTTP interface of some jobs.
 
     It connects with the first request and disconnects at its own shutdown; mounted in an application, do that
     with `jobs.lifespan` there. `typed` says whether only types that `jobs` has a handler for are accepted;
     without it, that is so if there is any handler. `access` says who is let in: by default only requests
-    to a loopback name, with a token.
+    to a loopback name, with a token. The endpoints of `profile` are served as well.
     """
     jobs.load_plugins()
     web = Web(jobs, limits=limits, typed=typed)
     app = Starlette(
-        routes=_routes(web, OPERATIONS),
+        routes=_routes(web, with_profile(OPERATIONS, profile)),
         middleware=[Middleware(Edge, guard=Guard(web, access), limits=limits)],
         exception_handlers={HTTPException: _told},
         lifespan=_disconnecting(jobs),
     )
+    app.state.end_streams = web.feed.close
     jobs.plugins.extend_web(app)
     return app
 

@@ -12,6 +12,7 @@ from msgspec import Struct, UnsetType
 from starlette.requests import ClientDisconnect, Request
 
 from treadle.domain.limits import TooDeep, check_depth
+from treadle_web.asked import WHOLE
 from treadle_web.operation import JSON
 from treadle_web.problems import Refusal, invalid, not_fitting
 from treadle_web.requests import Instant
@@ -29,6 +30,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told[:20]) > limits.body_bytes:
         raise _too_large(limits)
+    if WHOLE in request.scope:  # nothing to wait for, and its size is bounded
+        return _within(await request.body(), limits)
     parts: list[bytes] = []
     size = 0
     with anyio.move_on_after(limits.body_s) as patience:
@@ -41,6 +44,12 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         text = f"the body did not arrive within {limits.body_s:g} s"
         raise Refusal(408, "body_timeout", text, headers={"Connection": "close"})
     return b"".join(parts)
+
+
+def _within(data: bytes, limits: Limits) -> bytes:
+    if len(data) > limits.body_bytes:
+        raise _too_large(limits)
+    return data
 
 
 def _too_large(limits: Limits) -> Refusal:
@@ -75,7 +84,8 @@ def decode_query(request: Request, kind: type[S]) -> S:
         Refusal: 422.
     """
     given: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    told = request.query_params.multi_items() if request.scope["query_string"] else ()
+    for name, value in told:
         if name in given:
             raise invalid(f"{name!r} is given twice", f"$query.{name}")
         given[name] = value

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import MutableMapping
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Final
 
 import anyio
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from treadle.errors import TreadleError
 from treadle.runtime.ids import new_id
+from treadle_web.asked import Asked
 from treadle_web.guard import Guard
 from treadle_web.operation import Reply
+from treadle_web.place import place
 from treadle_web.problems import Refusal
 from treadle_web.resource import REQUEST_ID, WHO, about, failed, refused
 from treadle_web.web import Limits
@@ -28,13 +27,12 @@ PATIENCE: Final = "treadle.patience"
 """Where the scope of a request holds its cancel scope: one that streams lifts the deadline."""
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 _HEADERS: Final = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
-_SLASH: Final = re.compile(r"%2f", re.IGNORECASE)
 
 
 class _Answer:
@@ -48,10 +46,13 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._request_id
-            for name, value in _HEADERS:
-                headers.setdefault(name, value)
+            given = message.get("headers", ())
+            names = {name for name, _ in given}
+            message["headers"] = [
+                *given,
+                (b"x-request-id", self._request_id.encode("latin-1")),
+                *(one for one in _HEADERS if one[0] not in names),
+            ]
         await self._send(message)
 
 
@@ -71,8 +72,8 @@ class Edge:
         if scope["type"] != "http":  # nobody was asked who they are: nothing of ours speaks it
             await send({"type": "websocket.close", "code": 1008})
             return
-        scope = {**scope, "path": _kept_slashes(scope)}
-        request = Request(scope, receive)
+        scope = {**scope, **place(scope)}
+        request = Asked(scope, receive)
         given = request.headers.get("x-request-id", "")
         scope[REQUEST_ID] = given if _GIVEN_ID.fullmatch(given) else new_id()
         answer = _Answer(send, scope[REQUEST_ID])
@@ -123,15 +124,3 @@ def _inside(scope: Scope) -> str:
     """Return the path without the prefix under which the application is mounted."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
-
-
-def _kept_slashes(scope: MutableMapping[str, Any]) -> str:
-    """Return the path in which a slash that was written as %2F is still one: it belongs to an id."""
-    path: str = scope["path"]
-    raw = scope.get("raw_path")
-    if not isinstance(raw, bytes) or b"%2" not in raw:
-        return path
-    text = raw.decode("ascii", "replace").partition("?")[0]
-    if unquote(text) != path:  # whoever mounted us changed one of both
-        return path
-    return unquote(_SLASH.sub("%252F", text))

@@ -13,6 +13,7 @@ from treadle.domain.outcome import CancelAsked, DiscardAsked, Refused, RetryAske
 from treadle.errors import IllegalTransition, JobNotFound, KeyHeld
 from treadle_web.operation import Ask
 from treadle_web.problems import Refusal, invalid
+from treadle_web.requests import given
 
 Asked = CancelAsked | RetryAsked | DiscardAsked
 HEADER: Final = "If-Match"
@@ -26,17 +27,22 @@ class _NoChance:
         return 0.0
 
 
-def ref_of(ask: Ask[Any, Any]) -> Ref:
-    """Return the job that a path names.
+async def ref_of(ask: Ask[Any, Any]) -> Ref:
+    """Return the job that a path names, in a queue that the caller may use.
 
     Raises:
         JobNotFound: if no job can have this id.
+        Refusal: 403 if the queue is not for this token.
     """
     job_id = ask.path["id"]
     if JOB_ID.fullmatch(job_id) is None:
         raise JobNotFound("no job has such an id: letters, digits and _ . : / - only, 1 to 128")
-    queue = ask.query.queue
-    return Ref(queue if isinstance(queue, str) else "", job_id)
+    queue, allowed = given(ask.query.queue), ask.who.queues
+    if queue is not None or allowed is None:
+        return Ref(ask.within(queue) or "", job_id)
+    refs = [Ref(one, job_id) for one in sorted(allowed)]
+    found = await (await ask.web.broker()).get(refs)
+    return next((record.ref for record in found if record is not None), refs[0])
 
 
 async def act(ask: Ask[Any, Any], asked: Asked) -> None:
@@ -46,7 +52,7 @@ async def act(ask: Ask[Any, Any], asked: Asked) -> None:
         JobNotFound, IllegalTransition, KeyHeld: if it cannot happen.
         Refusal: 412 if the job is not as the caller saw it.
     """
-    ref, tag = ref_of(ask), ask.request.headers.get(HEADER, "*").strip()
+    ref, tag = await ref_of(ask), ask.request.headers.get(HEADER, "*").strip()
     if tag == "*":
         (error,) = await ask.web.client.ask([ref], asked)
         if error is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict, deque
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -169,6 +170,7 @@ class Guard:
         return self._known
 
 
+@lru_cache(maxsize=64)
 def _host_of(header: str) -> str:
     try:
         return (urlsplit(f"//{header}").hostname or "").lower()

@@ -9,6 +9,7 @@ told again. A key that comes back with other content is refused.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from treadle_web.problems import Refusal, invalid
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
 _LONGEST: Final = 255
+_KEY: Final = re.compile(rf"[!-~]{{1,{_LONGEST}}}")
 _REMEMBERED_MS: Final = 24 * 3_600_000
 
 
@@ -44,9 +46,12 @@ def key_of(ask: Ask[Any, Any]) -> str:
     Raises:
         Refusal: 422.
     """
-    key = ask.request.headers.get(HEADER, "")
-    if len(key) > _LONGEST or not key.isprintable():
-        raise invalid(f"{HEADER} is a text of 1 to {_LONGEST} characters", f"$header.{HEADER}")
+    key = ask.request.headers.get(HEADER)
+    if key is None:
+        return ""
+    if not _KEY.fullmatch(key):
+        text = f"{HEADER} is 1 to {_LONGEST} characters of ASCII without spaces"
+        raise invalid(text, f"$header.{HEADER}")
     return key
 
 

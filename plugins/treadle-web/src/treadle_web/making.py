@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import cast
 
 import msgspec
@@ -34,13 +35,18 @@ def make_job(web: Web, new: NewJob, at: str = "$") -> Job:
         else:
             base = JobOptions(policy=web.jobs.default_policy)
             made = build(new.type, new_id(), _checked(payload), amend(base, options))
-        JobCheck(web.jobs.settings.payload_limit)([made])
+        _check(web.jobs.settings.payload_limit)([made])
     except PayloadError as error:
         path = f"{at}.payload{error.path.removeprefix('$')}"
         raise invalid(str(error), path, error.code) from None
     except ConfigurationError as error:
         raise invalid(str(error), at, error.code) from None
     return made
+
+
+@lru_cache(maxsize=8)
+def _check(payload_limit: int) -> JobCheck:
+    return JobCheck(payload_limit)  # one that is kept remembers the names that it has seen
 
 
 def _options(new: NewJob, at: str) -> Options:

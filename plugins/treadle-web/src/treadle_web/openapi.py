@@ -16,6 +16,7 @@ from treadle_web.fenced import HEADER as IF_MATCH
 from treadle_web.idempotency import HEADER as IDEMPOTENCY_KEY
 from treadle_web.operation import Operation
 from treadle_web.problems import MEDIA_TYPE, Problem
+from treadle_web.requests import LAST_EVENT_ID
 
 _REF: Final = "#/components/schemas/{name}"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
@@ -23,6 +24,7 @@ _EVERYWHERE: Final = (401, 403, 421, 422, 429, 431, 503)
 _WITH_BODY: Final = (400, 408, 413, 415)
 _PATHS: Final = {
     "id": ("The id of a job; write a slash in it as %2F.", f"^{JOB_ID.pattern}$"),
+    "fingerprint": ("What the dead letters of a group died of.", r"^[A-Za-z0-9_.\-]{1,64}$"),
     "queue": ("The name of a queue.", r"^[A-Za-z0-9_.\-]{1,128}$"),
     "name": ("The name of a schedule.", r"^[A-Za-z0-9_.\-]{1,96}$"),
 }
@@ -34,6 +36,10 @@ _HEADERS: Final = {
     IDEMPOTENCY_KEY: (
         "Sent again, the same request is answered as the first time, and stores nothing.",
         r"^[!-~]{1,255}$",
+    ),
+    LAST_EVENT_ID: (
+        "The id of the last event that arrived: the stream goes on behind it.",
+        r"^\d{1,18}$",
     ),
 }
 
@@ -141,7 +147,11 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         if operation.answer is not None:
             row["content"] = {operation.media_type: {"schema": schemas.of(operation.answer)}}
         elif operation.media_type != "application/json":
-            row["content"] = {operation.media_type: {"schema": {"type": "string"}}}
+            # Of a stream a schema would tell each event.
+            streams = operation.media_type == "text/event-stream"
+            row["content"] = {
+                operation.media_type: {} if streams else {"schema": {"type": "string"}}
+            }
         found[str(status)] = row
     body = _WITH_BODY if operation.body is not None else (413,)
     for status in sorted({*_EVERYWHERE, *body, *operation.problems}):

@@ -12,6 +12,9 @@ import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 
+from treadle_web.problems import Refusal
+from treadle_web.streaming import Parts
+
 if TYPE_CHECKING:
     from treadle_web.web import Web
 
@@ -40,6 +43,12 @@ class Principal(Struct, frozen=True):
     name: str
     """As the history of jobs tells it."""
     scopes: frozenset[Scope]
+    queues: frozenset[str] | None = None
+    """The queues that it is about; None: all."""
+
+    def may_use(self, queue: str) -> bool:
+        """Tell whether it may see and change what is in a queue."""
+        return self.queues is None or queue in self.queues
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +70,32 @@ class Ask(Struct, Generic[Q, B], kw_only=True):
         """Name who asks, for the history of a job."""
         return f"http:{self.who.name}"
 
+    def within(self, queue: str | None) -> str | None:
+        """Return the queue that a request is about; None: all, which a token may not be for.
+
+        Raises:
+            Refusal: 403.
+        """
+        allowed = self.who.queues
+        if allowed is None:
+            return queue
+        if queue is None and len(allowed) == 1:
+            return next(iter(allowed))
+        if queue is None or queue not in allowed:
+            named = ", ".join(sorted(allowed))
+            raise Refusal(403, "forbidden", f"this token is for the queues {named}: name one")
+        return queue
+
+    def refuse_limited(self) -> None:
+        """Refuse a token that is for some queues only.
+
+        Raises:
+            Refusal: 403.
+        """
+        if self.who.queues is not None:
+            text = "this token is for some queues only, and this is about all"
+            raise Refusal(403, "forbidden", text)
+
     def audit(self, event: str, **fields: str) -> None:
         """Write to the log who did something that no history of a job tells."""
         _audit.info(event, extra={"by": self.by, **fields})
@@ -73,6 +108,8 @@ class Reply(Struct, kw_only=True):
     content: bytes = b""
     media_type: str = JSON
     headers: dict[str, str] = {}
+    parts: Parts | None = None
+    """What is sent in the place of `content`, part by part."""
 
 
 def reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:

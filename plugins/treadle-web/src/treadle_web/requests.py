@@ -16,6 +16,7 @@ from treadle.runtime.job_options import ConflictName, PriorityName
 T = TypeVar("T")
 
 CENTURY_S = 3_155_760_000
+LAST_EVENT_ID = "Last-Event-ID"
 
 Name = Annotated[str, Meta(pattern=f"^{NAME.pattern}$")]
 JobId = Annotated[str, Meta(pattern=f"^{JOB_ID.pattern}$")]
@@ -117,10 +118,10 @@ class Bulk(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Goes on where an earlier answer stopped."""
 
 
-def filter_of(matching: Matching) -> Filter:
-    """Return the filter as brokers know it."""
+def filter_of(matching: Matching, queue: str | None) -> Filter:
+    """Return the filter as brokers know it; `queue` is the one that the caller may ask for."""
     return Filter(
-        queue=given(matching.queue),
+        queue=queue,
         state=given(matching.state),
         type=given(matching.type),
         reason=given(matching.reason),

@@ -11,9 +11,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from treadle.errors import TreadleError
+from treadle_web.asked import Asked
 from treadle_web.body import decode_body, decode_query, path_of, read_body
 from treadle_web.operation import Ask, Operation, Principal, Reply, reply
 from treadle_web.problems import MEDIA_TYPE, Refusal, is_ours_to_mend, refusal_of
+from treadle_web.streaming import send_parts
 from treadle_web.web import Web
 
 logger = logging.getLogger("treadle.web")
@@ -34,7 +36,7 @@ class Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        request = Request(scope, receive)
+        request = Asked(scope, receive)
         try:
             answer = await self._answer(request)
         except Refusal as refusal:
@@ -44,9 +46,13 @@ class Resource:
         except ClientDisconnect:
             return  # nobody listens
         headers = answer.headers
-        if answer.content:
+        if answer.content or answer.parts is not None:
             headers = {**headers, "Content-Type": answer.media_type}
-        await Response(answer.content, answer.status, headers)(scope, receive, send)
+        response = Response(answer.content, answer.status, headers)
+        if answer.parts is None:
+            await response(scope, receive, send)
+        else:
+            await send_parts(answer.parts, request, response, send)
 
     async def _answer(self, request: Request) -> Reply:
         method = "GET" if request.method == "HEAD" else request.method
@@ -56,7 +62,7 @@ class Resource:
             raise Refusal(405, "method_not_allowed", text, headers={"Allow": self._allow})
         who = admitted(request, operation)
         query = decode_query(request, operation.query)
-        ask = Ask[Any, Any](
+        ask: Ask[Any, Any] = Ask(  # with its parameters it would take longer than all checks here
             web=self._web,
             request=request,
             who=who,

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from treadle.broker.base import Broker, Document
+from treadle.domain.limits import NAME as QUEUE
 from treadle.errors import ConfigurationError
 from treadle_web.operation import ALL_SCOPES, Principal, Scope
 
@@ -35,6 +36,8 @@ class Stored(Struct, frozen=True, kw_only=True):
     scopes: tuple[Scope, ...]
     created: int
     """Broker time in ms."""
+    queues: tuple[str, ...] = ()
+    """The queues that it is about; none named: all."""
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -63,18 +66,32 @@ def check_strength(token: str) -> str:
     return token
 
 
-async def create(broker: Broker, name: str, scopes: Iterable[Scope]) -> str:
+async def create(
+    broker: Broker, name: str, scopes: Iterable[Scope], queues: Iterable[str] = ()
+) -> str:
     """Store a new token and return it; nobody can read it again.
 
+    With `queues` it sees and changes only what is in those.
+
     Raises:
-        ConfigurationError: if the name cannot be one.
+        ConfigurationError: if the name, or one of the queues, cannot be one.
     """
     if _NAME.fullmatch(name) is None:
         raise ConfigurationError(f"token name {name!r}: letters, digits, _ . and - only, 1 to 64")
+    limited = tuple(sorted(set(queues)))
+    for queue in limited:
+        if QUEUE.fullmatch(queue) is None:
+            raise ConfigurationError(f"no queue can be called {queue!r}")
     token_id = secrets.token_hex(6)
     token = f"trd_{token_id}_{secrets.token_urlsafe(32)}"
     now = (await broker.stats()).now
-    stored = Stored(name=name, hash=hash_of(token), scopes=tuple(sorted(set(scopes))), created=now)
+    stored = Stored(
+        name=name,
+        hash=hash_of(token),
+        scopes=tuple(sorted(set(scopes))),
+        created=now,
+        queues=limited,
+    )
     written = await broker.put_document(PREFIX + token_id, msgspec.json.encode(stored), 0)
     if written is None or written.data != msgspec.json.encode(stored):
         raise ConfigurationError("another token has the same id: try again")
@@ -123,5 +140,6 @@ def holder(token: str, known: Mapping[str, Stored], secret: str) -> Principal | 
     if secret and is_secret:
         return Principal("environment", ALL_SCOPES)
     if stored is not None and fits:
-        return Principal(stored.name, frozenset(stored.scopes))
+        queues = frozenset(stored.queues) if stored.queues else None
+        return Principal(stored.name, frozenset(stored.scopes), queues)
     return None

@@ -9,6 +9,8 @@ from msgspec import Struct
 from treadle.app import Jobs
 from treadle.broker.base import Broker
 from treadle.runtime.client import Client
+from treadle_web.activity import Types
+from treadle_web.feed import Feed
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -16,6 +18,10 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     body_bytes: int = 1024 * 1024
     header_bytes: int = 16 * 1024
+    connections: int = 1_000
+    """How many `qrun web` holds at a time; who comes then is told to come later."""
+    head_s: float = 10.0
+    """How long the headers of a request may take to arrive, at `qrun web`."""
     body_s: float = 10.0
     """How long a body may take to arrive."""
     request_s: float = 30.0
@@ -23,6 +29,12 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How long one bulk action goes on before it answers how far it got."""
     depth: int = 70
     """How deep a body may nest: a payload, and what stands around it."""
+    listeners: int = 100
+    """How many may listen to events at a time."""
+    stream_s: float = 300.0
+    """A stream of events ends after it; its client comes back, and is asked for its token again."""
+    keep_alive_s: float = 15.0
+    """A stream that is silent for so long sends a comment."""
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -35,6 +47,8 @@ class Web:
         self.jobs = jobs
         self.limits = limits
         self._typed = typed
+        self.feed = Feed(self.broker, most=limits.listeners)
+        self.types = Types()
 
     @property
     def client(self) -> Client:

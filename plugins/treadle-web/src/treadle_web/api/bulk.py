@@ -11,7 +11,7 @@ from treadle.domain.outcome import CancelAsked, DiscardAsked, RetryAsked
 from treadle.errors import ConfigurationError
 from treadle_web.operation import Ask, Nothing, Reply, Scope, operation, reply
 from treadle_web.problems import invalid
-from treadle_web.requests import Action, Bulk, filter_of
+from treadle_web.requests import Action, Bulk, filter_of, given
 
 
 class BulkDone(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ async def bulk_jobs(ask: Ask[Nothing, Bulk]) -> Reply:
     """Cancel, retry or delete all jobs that match a filter, or count them."""
     body, tally = ask.body, Tally()
     asked = _asked(body.action, ask.by)
-    chosen = filter_of(body.filter)
+    chosen = filter_of(body.filter, ask.within(given(body.filter.queue)))
     cursor = None if isinstance(body.cursor, UnsetType) else body.cursor
     client = ask.web.client
     until = time.monotonic() + ask.web.limits.bulk_s

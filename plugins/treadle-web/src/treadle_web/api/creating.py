@@ -52,6 +52,7 @@ class Items(Struct, frozen=True, kw_only=True):
 async def create_job(ask: Ask[Nothing, NewJob]) -> Reply:
     """Enqueue a job; 201 when it is stored, 200 if the job that is told was there before."""
     job = make_job(ask.web, ask.body)
+    ask.within(job.queue)
     key = key_of(ask)
     if key:
         if isinstance(ask.body.id, UnsetType):
@@ -75,6 +76,8 @@ async def create_job(ask: Ask[Nothing, NewJob]) -> Reply:
 async def create_jobs(ask: Ask[Nothing, NewJobs]) -> Reply:
     """Enqueue up to 1,000 jobs; each is accepted or refused by itself."""
     jobs = [_numbered(ask.web, new, place) for place, new in enumerate(ask.body.jobs)]
+    for queue in {job.queue for job in jobs}:
+        ask.within(queue)
     key = key_of(ask)
     first: Sequence[Created | None] = [None] * len(jobs)
     if key:
@@ -119,7 +122,7 @@ def _created(web: Web, job: Job, handle: Handle[Any]) -> Created:
 
 
 def _place(ask: Ask[Any, Any], created: Created) -> dict[str, str]:
-    path = ask.request.url.path.rstrip("/")
+    path = str(ask.request.scope["path"]).rstrip("/")
     return {"Location": f"{path}/{created.id.replace('/', '%2F')}?queue={created.queue}"}
 
 

@@ -39,7 +39,8 @@ async def list_cron(ask: Ask[Nothing, None]) -> Reply:
     """List every schedule: those of the code, those stored, and orphans that the code lost."""
     now = await ask.web.now()
     listed = await ask.web.jobs.schedules.list()
-    return reply(Schedules(items=tuple(_out(one, now) for one in listed)))
+    items = (_out(one, now) for one in listed)
+    return reply(Schedules(items=tuple(one for one in items if ask.who.may_use(one.queue))))
 
 
 @operation("GET", "/api/v1/cron/{name}", scope=Scope.READ, answer=ScheduleOut, problems=(404,))
@@ -92,7 +93,7 @@ async def run_cron(ask: Ask[Nothing, None]) -> Reply:
 async def _listed(ask: Ask[Nothing, None]) -> Listed:
     name = ask.path["name"]
     for one in await ask.web.jobs.schedules.list():
-        if one.entry.name == name:
+        if one.entry.name == name and ask.who.may_use(_out(one, 0).queue):
             return one
     raise Refusal(404, "schedule_not_found", "no schedule has this name")
 

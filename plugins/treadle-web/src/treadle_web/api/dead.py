@@ -1,14 +1,13 @@
-"""Dead letters over HTTP: jobs in state `dead`, listed, grouped by what they died of, retried, discarded."""
+"""Dead letters over HTTP: jobs in state `dead`, listed with what they died of, retried, discarded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from treadle.broker.base import Filter, Order
-from treadle.cli.views import instant
 from treadle.domain.job import Record
 from treadle.domain.outcome import DiscardAsked, RetryAsked
 from treadle.domain.state import Shown, State
@@ -22,7 +21,7 @@ from treadle_web.problems import invalid
 from treadle_web.requests import Cursor, InQueue, Name, Text, given
 from treadle_web.views import ErrorOut, JobDetail, JobOut, job_out
 
-_CHUNK = 100
+CHUNK = 100
 """Histories are read with dead letters, and one may be large."""
 
 
@@ -55,39 +54,7 @@ class DeadQuery(DeadFilter, kw_only=True, frozen=True, forbid_unknown_fields=Tru
 
     order: Order = Order.NEWEST
     cursor: Cursor | UnsetType = UNSET
-    limit: Annotated[int, Meta(ge=1, le=_CHUNK)] = 50
-
-
-class GroupQuery(DeadFilter, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How many of the newest dead letters are looked at."""
-
-    window: Annotated[int, Meta(ge=1, le=5_000)] = 1_000
-
-
-class Group(Struct, kw_only=True):
-    """Dead letters that died of the same."""
-
-    fingerprint: str
-    type: str
-    reason: str | None
-    error: ErrorOut
-    count: int
-    first: str | None
-    """When the oldest one of the window was created."""
-    last: str | None
-    example: str
-    """The id of the newest one."""
-    example_queue: str
-
-
-class Groups(Struct, frozen=True, kw_only=True):
-    """Groups of the newest dead letters, the largest first."""
-
-    items: tuple[Group, ...]
-    examined: int
-    """So many dead letters were looked at."""
-    complete: bool
-    """There are no older ones that match."""
+    limit: Annotated[int, Meta(ge=1, le=CHUNK)] = 50
 
 
 @operation("GET", "/api/v1/dlq", scope=Scope.READ, query=DeadQuery, answer=DeadPage)
@@ -97,32 +64,13 @@ async def list_dead(ask: Ask[DeadQuery, None]) -> Reply:
     cursor = given(query.cursor)
     try:
         page = await ask.web.client.find(
-            _filter(query), order=query.order, cursor=cursor, limit=query.limit
+            dead_filter(ask, query), order=query.order, cursor=cursor, limit=query.limit
         )
     except ConfigurationError as error:
         raise invalid(str(error), "$query.cursor") from None
-    records = await _with_history(ask.web.client, page.records)
+    records = await with_history(ask.web.client, page.records)
     items = tuple(_dead_out(record, page.now) for record in records)
     return reply(DeadPage(items=items, cursor=page.cursor))
-
-
-@operation("GET", "/api/v1/dlq/groups", scope=Scope.READ, query=GroupQuery, answer=Groups)
-async def group_dead(ask: Ask[GroupQuery, None]) -> Reply:
-    """Group the newest dead letters by what they died of."""
-    chosen, window = _filter(ask.query), ask.query.window
-    groups: dict[str, Group] = {}
-    examined, cursor = 0, None
-    while examined < window:
-        size = min(_CHUNK, window - examined)
-        page = await ask.web.client.find(chosen, cursor=cursor, limit=size)
-        for record in await _with_history(ask.web.client, page.records):
-            _count(groups, record)
-        examined += len(page.records)
-        cursor = page.cursor
-        if cursor is None:
-            break
-    ordered = sorted(groups.values(), key=lambda group: -group.count)
-    return reply(Groups(items=tuple(ordered), examined=examined, complete=cursor is None))
 
 
 @operation(
@@ -159,22 +107,27 @@ async def discard_dead(ask: Ask[InQueue, None]) -> Reply:
 
 
 async def _refuse_living(ask: Ask[InQueue, None]) -> None:
-    record = await ask.web.client.get(ref_of(ask))
+    record = await ask.web.client.get(await ref_of(ask))
     if record.head.state is not State.DEAD:
         state = record.head.state.name.lower()
         raise IllegalTransition(f"job {record.job.id} is {state}: it is no dead letter")
 
 
-async def _with_history(client: Client, found: Sequence[Record]) -> list[Record]:
+async def with_history(client: Client, found: Sequence[Record]) -> list[Record]:
     """Read what a listing leaves out; who was retried or purged meanwhile is no dead letter."""
     broker = await client.broker()
     records = await broker.get([record.ref for record in found])
     return [r for r in records if r is not None and not r.forgotten and r.head.state is State.DEAD]
 
 
-def _filter(chosen: DeadFilter) -> Filter:
+def dead_filter(ask: Ask[Any, Any], chosen: DeadFilter) -> Filter:
+    """Return the filter as brokers know it.
+
+    Raises:
+        Refusal: 403 if the token is not for the queue.
+    """
     return Filter(
-        queue=given(chosen.queue),
+        queue=ask.within(given(chosen.queue)),
         type=given(chosen.type),
         reason=given(chosen.reason),
         error=chosen.error,
@@ -191,25 +144,4 @@ def _dead_out(record: Record, now: int) -> DeadOut:
     )
 
 
-def _count(groups: dict[str, Group], record: Record) -> None:
-    mark, error = fingerprint(record)
-    created = instant(record.created)
-    group = groups.get(mark)
-    if group is None:
-        groups[mark] = Group(
-            fingerprint=mark,
-            type=record.job.type,
-            reason=record.head.reason or None,
-            error=ErrorOut(type=error.type, message=error.message),
-            count=1,
-            first=created,
-            last=created,
-            example=record.job.id,
-            example_queue=record.job.queue,
-        )
-    else:  # the newest comes first
-        group.count += 1
-        group.first = created
-
-
-OPERATIONS = (list_dead, group_dead, retry_dead, discard_dead)
+OPERATIONS = (list_dead, retry_dead, discard_dead)

@@ -9,7 +9,7 @@ from treadle.errors import ConfigurationError, JobNotFound
 from treadle_web.fenced import HEADER, act, etag, ref_of
 from treadle_web.operation import Ask, Reply, Scope, operation, reply
 from treadle_web.problems import invalid
-from treadle_web.requests import InQueue, ListQuery, filter_of
+from treadle_web.requests import InQueue, ListQuery, filter_of, given
 from treadle_web.views import (
     History,
     JobDetail,
@@ -29,7 +29,10 @@ async def list_jobs(ask: Ask[ListQuery, None]) -> Reply:
     cursor = None if isinstance(query.cursor, UnsetType) else query.cursor
     try:
         page = await ask.web.client.find(
-            filter_of(query), order=query.order, cursor=cursor, limit=query.limit
+            filter_of(query, ask.within(given(query.queue))),
+            order=query.order,
+            cursor=cursor,
+            limit=query.limit,
         )
     except ConfigurationError as error:
         raise invalid(str(error), "$query.cursor") from None
@@ -47,7 +50,7 @@ async def list_jobs(ask: Ask[ListQuery, None]) -> Reply:
 )
 async def read_job(ask: Ask[InQueue, None]) -> Reply:
     """Tell all that is known of a job; the ETag names what was seen."""
-    record = await ask.web.client.get(ref_of(ask))
+    record = await ask.web.client.get(await ref_of(ask))
     notes = await ask.web.client.notes(record.ref)
     detail = job_detail(record, notes, await ask.web.now(), ask.web.redact)
     return reply(detail, 200, {"ETag": etag(record)})
@@ -109,7 +112,7 @@ async def delete_job(ask: Ask[InQueue, None]) -> Reply:
 )
 async def read_history(ask: Ask[InQueue, None]) -> Reply:
     """Tell how each attempt of a job ended, and what people did to it."""
-    record = await ask.web.client.get(ref_of(ask))
+    record = await ask.web.client.get(await ref_of(ask))
     return reply(History(items=tuple(history_out(row) for row in record.history)))
 
 
@@ -123,7 +126,7 @@ async def read_history(ask: Ask[InQueue, None]) -> Reply:
 )
 async def read_logs(ask: Ask[InQueue, None]) -> Reply:
     """Tell what a job's handler logged."""
-    record = await ask.web.client.get(ref_of(ask))
+    record = await ask.web.client.get(await ref_of(ask))
     if record.forgotten:
         raise JobNotFound(f"job {record.job.id} ended and its record was purged")
     return reply(logs_out(await ask.web.client.notes(record.ref)))

@@ -56,7 +56,13 @@ def queue_out(stats: QueueStats, now: int) -> QueueOut:
 async def list_queues(ask: Ask[Nothing, None]) -> Reply:
     """Tell the counts of every queue; no job is counted for it."""
     stats = await ask.web.client.stats()
-    return reply(Queues(items=tuple(queue_out(one, stats.now) for one in stats.queues)))
+    return reply(
+        Queues(
+            items=tuple(
+                queue_out(one, stats.now) for one in stats.queues if ask.who.may_use(one.queue)
+            )
+        )
+    )
 
 
 @operation(
@@ -104,6 +110,7 @@ async def _set_paused(ask: Ask[Nothing, None], *, paused: bool) -> Reply:
 
 async def _queue(ask: Ask[Nothing, None]) -> QueueOut:
     name = ask.path["queue"]
+    ask.within(name)
     stats = await ask.web.client.stats()
     for one in stats.queues:
         if one.queue == name:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from treadle.broker.base import SessionInfo
 from treadle.cli.views import embedded, instant
+from treadle.runtime.about import Offer, offer, offers_of
 from treadle_web.metrics import TEXT, exposition
 from treadle_web.operation import Ask, Nothing, Reply, Scope, operation, reply
 from treadle_web.views import AnyJson
@@ -35,17 +38,19 @@ class Workers(Struct, frozen=True, kw_only=True):
 
 
 class HandlerOut(Struct, frozen=True, kw_only=True):
-    """A handler of the application that this server was started with."""
+    """A handler: of a worker that lives, or of the application that this server was started with."""
 
     type: str
     summary: str
     queue: str
-    schema: dict[str, Any]
-    """The JSON Schema of its payload."""
+    schema: dict[str, Any] | None
+    """The JSON Schema of its payload; null if its worker has too many handlers to tell."""
+    workers: int
+    """So many living workers have it."""
 
 
 class Handlers(Struct, frozen=True, kw_only=True):
-    """What can be enqueued; empty if this server has no application."""
+    """What can be enqueued; what no worker has waits until one does."""
 
     items: tuple[HandlerOut, ...]
 
@@ -59,6 +64,7 @@ class Health(Struct, frozen=True, kw_only=True):
 @operation("GET", "/api/v1/workers", scope=Scope.READ, answer=Workers)
 async def list_workers(ask: Ask[Nothing, None]) -> Reply:
     """List the workers that are at work, and those that fell silent."""
+    ask.refuse_limited()
     now = await ask.web.now()
     sessions = await (await ask.web.broker()).sessions()
     return reply(Workers(items=tuple(_worker(one, now) for one in sessions)))
@@ -66,13 +72,28 @@ async def list_workers(ask: Ask[Nothing, None]) -> Reply:
 
 @operation("GET", "/api/v1/handlers", scope=Scope.READ, answer=Handlers)
 async def list_handlers(ask: Ask[Nothing, None]) -> Reply:
-    """List the handlers of the application, with the JSON Schema of their payloads."""
-    handlers = ask.web.jobs.handlers
-    items = [
-        HandlerOut(type=name, summary=one.summary, queue=one.queue, schema=one.schema())
-        for name, one in sorted(handlers.items())
-    ]
-    return reply(Handlers(items=tuple(items)))
+    """List the handlers of living workers and of the application, with the schemas of their payloads."""
+    now = await ask.web.now()
+    sessions = await (await ask.web.broker()).sessions()
+    living = [offers_of(one.info) for one in sessions if one.expires > now]
+    found: dict[str, Offer] = {}
+    for one in (one for offers in living for one in offers):
+        known = found.get(one.type)
+        if known is None or (one.has_schema and not known.has_schema):
+            found[one.type] = one
+    found |= {name: offer(own) for name, own in ask.web.jobs.handlers.items()}
+    counted = Counter(one.type for offers in living for one in offers)
+    items = [_handler(one, counted[name]) for name, one in sorted(found.items())]
+    return reply(Handlers(items=tuple(one for one in items if ask.who.may_use(one.queue))))
+
+
+def _handler(one: Offer, workers: int) -> HandlerOut:
+    schema: dict[str, Any] | None = None
+    if one.has_schema:
+        schema = msgspec.json.decode(one.schema)
+    return HandlerOut(
+        type=one.type, summary=one.summary, queue=one.queue, schema=schema, workers=workers
+    )
 
 
 @operation("GET", "/livez", scope=None, answer=Health)
@@ -98,6 +119,7 @@ async def health(ask: Ask[Nothing, None]) -> Reply:
 @operation("GET", "/metrics", scope=Scope.READ, media_type="text/plain")
 async def metrics(ask: Ask[Nothing, None]) -> Reply:
     """Tell what the store counts, in the text format of Prometheus."""
+    ask.refuse_limited()
     stats = await ask.web.client.stats()
     sessions = await (await ask.web.broker()).sessions()
     text = exposition(stats, sessions)

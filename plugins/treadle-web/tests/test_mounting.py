@@ -1,0 +1,86 @@
+"""The interface inside of other applications: Starlette, FastAPI and Litestar, each below a prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+from treadle_web import access, create_app
+from treadle_web.client import Client, JobEvent, New, NotFound
+
+from treadle import Jobs
+
+
+def _starlette(inner: Starlette, jobs: Jobs) -> ASGIApp:
+    return Starlette(routes=[Mount("/ops/jobs", inner)], lifespan=jobs.lifespan)
+
+
+def _fastapi(inner: Starlette, jobs: Jobs) -> ASGIApp:
+    outer = import_module("fastapi").FastAPI(lifespan=jobs.lifespan)
+    outer.mount("/ops/jobs", inner)
+    app: ASGIApp = outer
+    return app
+
+
+def _litestar(inner: Starlette, jobs: Jobs) -> ASGIApp:
+    litestar = import_module("litestar")
+    mounted = litestar.asgi("/ops/jobs", is_mount=True, copy_scope=True)(inner)
+    app: ASGIApp = litestar.Litestar([mounted], lifespan=[jobs.lifespan], openapi_config=None)
+    return app
+
+
+@pytest.mark.parametrize("mounted", [_starlette, _fastapi, _litestar])
+def test_it_mounts_below_a_prefix(
+    url: str,
+    app_of: Callable[[str], Jobs],
+    running: Any,
+    mounted: Callable[[Starlette, Jobs], ASGIApp],
+) -> None:
+    httpx: Any = import_module("httpx")
+    jobs = app_of(url)
+    outer = mounted(create_app(jobs, access=access(open=True)), jobs)
+
+    with running(outer) as base, httpx.Client(base_url=f"{base}/ops/jobs", timeout=30) as plain:
+        body = {"type": "note.write", "payload": {"number": 1}, "id": "a/b"}
+        made = plain.post("/api/v1/jobs", json=body)
+        found = plain.get("/api/v1/jobs/a%2Fb")
+        document = plain.get("/api/v1/openapi.json").json()
+        health = plain.get("/health", headers={"Host": "10.0.0.1"})
+        foreign = plain.get("/api/v1/jobs", headers={"Host": "evil.example"})
+        nowhere = plain.get("/nowhere")
+
+    assert (made.status_code, found.status_code, health.status_code) == (201, 200, 200)
+    assert found.json()["id"] == "a/b"
+    assert made.headers["Location"] == "/ops/jobs/api/v1/jobs/a%2Fb?queue=default"
+    assert document["servers"] == [{"url": "/ops/jobs"}]
+    assert (foreign.status_code, nowhere.status_code) == (421, 404)
+    assert nowhere.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("mounted", [_starlette, _fastapi, _litestar])
+def test_events_are_streamed_below_a_prefix(
+    url: str,
+    app_of: Callable[[str], Jobs],
+    running: Any,
+    mounted: Callable[[Starlette, Jobs], ASGIApp],
+) -> None:
+    jobs = app_of(url)
+    outer = mounted(create_app(jobs, access=access(open=True)), jobs)
+
+    with running(outer) as base, Client(f"{base}/ops/jobs") as client:
+        id = client.enqueue(New(type="note.write", payload={"number": 1})).id
+        stream = client.events(since="0")
+        first = next(stream)
+        client.cancel(id)
+        second = next(stream)
+        with pytest.raises(NotFound):
+            client.get("none")
+
+    assert isinstance(first, JobEvent)
+    assert isinstance(second, JobEvent)
+    assert (first.event, second.event, second.id) == ("enqueue", "cancel", id)
