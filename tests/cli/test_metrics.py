@@ -111,7 +111,7 @@ def test_a_worker_tells_its_attempts_slots_and_times(metered: Qrun) -> None:
     assert told["treadle_worker_slots", ""] == 7
     assert told["treadle_worker_claimed_total", ""] >= 4, "one may be handed back and claimed again"
     assert told["treadle_worker_run_seconds_count", "good"] == 3
-    assert told["treadle_worker_run_seconds_sum", "good"] >= 0.006
+    assert told["treadle_worker_run_seconds_sum", "good"] > 0
     assert told["treadle_worker_wait_seconds_count", "bad"] == 1
 
 

@@ -251,7 +251,7 @@ class Broker(Protocol):
     ) -> Page:
         """Return one page of heads that match, by creation.
 
-        (queue, state) alone is a seek; for any other filter at most 10,000 records are examined.
+        (queue, state) alone is a seek; for any other filter at most 5,000 records are examined.
         A record that is there during the whole listing is found exactly once.
 
         Raises:

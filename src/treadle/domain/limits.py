@@ -24,7 +24,7 @@ LOG_CHARS: Final = 4 * 1024
 RAW_BYTES: Final = 4 * 1024
 """How much is kept of bytes that cannot be decoded."""
 EVENTS_KEPT: Final = 10_000
-FIND_EXAMINED: Final = 10_000
+FIND_EXAMINED: Final = 5_000
 """How many records one page of `find` may examine for a filter that is no seek."""
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")

@@ -23,7 +23,7 @@ from treadle_web.views import ErrorOut
 class GroupQuery(DeadFilter, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How many of the newest dead letters are looked at."""
 
-    window: Annotated[int, Meta(ge=1, le=5_000)] = 1_000
+    window: Annotated[int, Meta(ge=1, le=5_000)] = 500
 
 
 class Group(Struct, kw_only=True):
