@@ -15,12 +15,12 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 from treadle_web import access, create_app
-from treadle_web.protocol import Bounded
-from treadle_web.web import DEFAULT_LIMITS
+from treadle_web.protocol import bounded
+from treadle_web.web import DEFAULT_LIMITS, Limits
 
 from treadle import Context, Jobs
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 httpx: Any = import_module("httpx")  # a tool of tests only: types are checked without it
 
 
@@ -90,7 +90,7 @@ def serving(app: ASGIApp) -> Generator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=Bounded,
+        http=bounded(Limits(head_s=PATIENCE_S)),  # a slow machine is not a slow caller
         ws="none",
         log_config=None,
         access_log=False,
