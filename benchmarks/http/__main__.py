@@ -1,4 +1,6 @@
-"""Measure the HTTP interface: `python -m benchmarks.http [--seconds S] [--jobs N]`; needs treadle-web.
+"""Measure the HTTP interface: `python -m benchmarks.http [--seconds S] [--jobs N] [--url URL]`.
+
+Needs treadle-web; for the pages of another broker, `--url` and its plugin.
 
 Enqueues over keep-alive connections, as fast as one server process takes them and at a rate of 1,000 a
 second, beside a bare route of the same server in the same run; then every page of a store with `--jobs`
@@ -142,9 +144,9 @@ def _ratio(ours: dict[str, object], bare: dict[str, object], name: str) -> float
     return round(float(str(ours[name])) / float(str(bare[name])), 3)
 
 
-def _pages(folder: Path, count: int) -> None:
-    """Say how long each page takes once it was asked for."""
-    url, port = f"sqlite:///{folder / 'pages.db'}", free_port()
+def _pages(url: str, count: int) -> None:
+    """Say how long each page of an empty store takes once it was filled, and asked for."""
+    port = free_port()
     filled = [sys.executable, "-m", "benchmarks.http.app", "fill", str(count)]
     subprocess.run(filled, env={**os.environ, "QRUN_URL": url}, check=True)
     web = ["-m", "treadle", "web", "benchmarks.http.app:jobs", "--port", str(port)]
@@ -183,11 +185,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--jobs", type=int, default=1_000_000, help="of the pages; 0 = no pages")
+    parser.add_argument(
+        "--url", help="an empty store for the pages, and no enqueues; else a new file"
+    )
     chosen = parser.parse_args()
+    if chosen.url:
+        _pages(chosen.url, chosen.jobs)
+        return
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
         _enqueues(Path(folder), chosen.seconds, chosen.connections)
         if chosen.jobs:
-            _pages(Path(folder), chosen.jobs)
+            _pages(f"sqlite:///{Path(folder) / 'pages.db'}", chosen.jobs)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ class Feed:
         self._live = await self._link.client.subscribe(  # pyright: ignore[reportUnknownMemberType] # its futures have no type
             subject, cb=hear, pending_msgs_limit=65_536, pending_bytes_limit=64 * 1024 * 1024
         )
-        await self._link.client.flush(5)
+        for _ in range(2):  # the driver's first ping overtakes what it was about to send
+            await self._link.client.flush(5)
         if self._link.denied(subject):
             raise BrokerUnavailable(f"{self._link.address.shown}: {self._link.denied(subject)}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -24,6 +25,7 @@ OLDEST: Final = (2, 14, 5)
 _NOT_LET_IN: Final = "the server refuses user, password or token"
 _ROOM_FOR_HEADERS: Final = 4 * 1024
 _RECONNECT_S: Final = 0.25
+_DENIALS: Final = 20
 _ATTEMPT_S: Final = 2.0
 """How long one request waits before it is sent again."""
 
@@ -49,7 +51,9 @@ class Link:
         self._client = Client()
         self._on_return = on_return
         self._trouble = ""
-        """What the driver said last."""
+        """What the driver said last; a request that is answered clears it."""
+        self._denials: deque[str] = deque(maxlen=_DENIALS)
+        """What the user of this connection may not do, as the server said it."""
         self._hopeless = asyncio.Event()
         self._failures = 0
 
@@ -133,6 +137,8 @@ class Link:
 
     async def _on_error(self, error: Exception) -> None:
         self._trouble = told(error)
+        if "permissions violation" in self._trouble:
+            self._denials.append(self._trouble)
         self._failures += 1
         if self._trouble == _NOT_LET_IN or (
             not self._client.is_connected
@@ -142,12 +148,12 @@ class Link:
             self._hopeless.set()
 
     def denied(self, subject: str) -> str:
-        """Return what the server said last if that was that the user may not use this subject."""
-        is_so = "permissions violation" in self._trouble and subject.lower() in self._trouble
-        return self._trouble if is_so else ""
+        """Return how the server said that the user may not use this subject; "" if it did not."""
+        return next((said for said in self._denials if subject.lower() in said), "")
 
     async def _on_reconnect(self) -> None:
         self._trouble = ""
+        self._denials.clear()  # the server may have other rules by now
         self._on_return()
 
     def _refuse_unfit(self) -> None:
