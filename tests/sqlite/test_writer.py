@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +18,9 @@ from treadle.broker.sqlite import SqliteBroker
 from treadle.broker.sqlite.location import Location, locate
 from treadle.broker.sqlite.lock import SideLock
 from treadle.broker.sqlite.migrate import migrate
+from treadle.broker.sqlite.operations import Enqueue
 from treadle.broker.sqlite.transaction import Transaction
-from treadle.broker.sqlite.wake import wake_directory
+from treadle.broker.sqlite.wake import Ringer, wake_directory
 from treadle.broker.sqlite.writer import Writer
 from treadle.broker.url import parse
 from treadle.conformance.clock import MovableClock
@@ -86,7 +89,7 @@ async def test_who_made_a_file_theirs_meanwhile_keeps_it(file: Path) -> None:
 @pytest.fixture
 async def writer(location: Location, clock: MovableClock) -> AsyncIterator[Writer]:
     """A writer alone, without a broker around it."""
-    writer = Writer(location, clock, lambda _: None)
+    writer = Writer(location, clock, Ringer(location))
     yield writer
     await writer.end()
 
@@ -123,6 +126,34 @@ async def test_one_durable_write_makes_the_whole_commit_durable(
 
     assert begun == 4
     assert (levels["alone"], levels["lazy"], levels["durable"]) == (1, 2, 2)
+
+
+async def test_who_claims_is_woken_before_the_commit_and_who_reads_events_after_it(
+    broker: SqliteBroker, location: Location, clock: MovableClock
+) -> None:
+    directory = wake_directory(location)
+    assert directory is not None
+    rung_at_commit: list[list[str]] = []
+    writer = Writer(location, clock, Ringer(location))
+    with ExitStack() as kept:
+        bells: dict[str, socket.socket] = {}
+        for ending in ("claims", "events"):
+            bells[ending] = kept.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            bells[ending].bind(str(directory / f"1-0.{ending}"))
+
+        def look(statement: str) -> None:
+            if statement == "COMMIT":
+                readable, _, _ = select.select(list(bells.values()), [], [], 0)
+                rung_at_commit.append([name for name, bell in bells.items() if bell in readable])
+
+        await writer.outside(lambda connection: connection.raw.set_trace_callback(look))
+        await writer.ask(Enqueue([make_job("news")]))
+
+        assert rung_at_commit == [["claims"]]
+        assert bells["claims"].recv(4_096) == b"default"
+        with anyio.fail_after(60):
+            await anyio.wait_readable(bells["events"])
+    await writer.end()
 
 
 async def test_the_socket_of_a_process_that_is_gone_is_removed(

@@ -83,10 +83,9 @@ class SqliteBroker(BrokerBase):
         super().__init__(url)
         self._location = locate(url)
         self._clock = clock
-        self._ringer = Ringer(self._location)
         self._claims = Bell(self._location, CLAIMS)
         self._events = Bell(self._location, EVENTS)
-        self._writer = Writer(self._location, clock, self._tell_others)
+        self._writer = Writer(self._location, clock, Ringer(self._location))
         self._writer.on_commit = self._tell_waiters
         self._reader = Reader(self._location)
         self._is_connected = False
@@ -107,7 +106,6 @@ class SqliteBroker(BrokerBase):
         self._events.close()
         await self._reader.end()
         await self._writer.end()
-        self._ringer.close()
         self._is_connected = False
 
     async def open(self, name: str, lease_ms: int, info: bytes) -> Opened:
@@ -288,11 +286,6 @@ class SqliteBroker(BrokerBase):
         except BrokerUnavailable:
             self._is_connected = False  # the file may be gone: the next call makes it ready again
             raise
-
-    def _tell_others(self, effects: Effects) -> None:
-        """Wake the waiting brokers of all processes (in the writer's thread)."""
-        names = None if effects.everybody else frozenset(effects.rung)
-        self._ringer.ring(names, has_events=bool(effects.entries))
 
     def _tell_waiters(self, effects: Effects) -> None:
         """Wake the calls that wait here (on the loop)."""

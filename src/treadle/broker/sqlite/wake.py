@@ -1,9 +1,10 @@
 """How a waiting claim hears that something became claimable, in this process and in others.
 
 Theory of operation. Beside the file lies a directory of datagram sockets: one for each broker
-that waits. Who made a job claimable sends the names of its queues there after the commit; who waits
-wakes, and claims. A datagram is a hint: a lost one costs a second, since those who wait also look
-at the file once a second (where there are no such sockets, twenty times a second).
+that waits. Who makes a job claimable sends the names of its queues there, and keeps the side lock until
+it is committed; who waits wakes, takes the lock, and claims. A datagram is a hint: a lost one costs a
+second, since those who wait also look at the file once a second (where there are no such sockets,
+twenty times a second).
 
 No wake-up falls between two chairs: a waiter takes its place BEFORE it looks for jobs, so whatever is
 committed after that look finds it waiting. What was sent while nobody waited is thrown away first.
@@ -20,6 +21,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -171,16 +173,23 @@ class Bell:
 
 
 class Ringer:
-    """Tells the waiting brokers of all processes (in the thread that committed)."""
+    """Tells the waiting brokers of all processes (in the thread that commits)."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
         self._socket: socket.socket | None = None
         self._directory: str | None = None
 
-    def ring(self, names: frozenset[str] | None, *, has_events: bool) -> None:
-        """Send news about queues to who claims, and that there are events to who reads those."""
-        if not HAS_SOCKETS or (names is not None and not names and not has_events):
+    def ring(self, names: AbstractSet[str] | None) -> None:
+        """Send news about queues to who claims; None = about all. They may come before the commit."""
+        self._send_all(CLAIMS, _message(names))
+
+    def ring_readers(self) -> None:
+        """Tell who reads events that there are some. They can be read already."""
+        self._send_all(EVENTS, _EVERYBODY)
+
+    def _send_all(self, ending: str, message: bytes) -> None:
+        if not HAS_SOCKETS:
             return
         # Text instead of paths: an idle worker waits for this, and it costs a third (0.06 ms).
         directory = self._directory or self._find()
@@ -190,11 +199,8 @@ class Ringer:
             found = os.listdir(directory)  # noqa: PTH208
         except OSError:
             return
-        message = _message(names)
         for name in found:
-            if name.endswith(EVENTS) and has_events:
-                self._send(f"{directory}/{name}", _EVERYBODY)
-            elif name.endswith(CLAIMS) and message is not None:
+            if name.endswith(ending):
                 self._send(f"{directory}/{name}", message)
 
     def close(self) -> None:
@@ -223,11 +229,9 @@ class Ringer:
             return  # full (it does not wait), or gone: it looks for itself
 
 
-def _message(names: frozenset[str] | None) -> bytes | None:
+def _message(names: AbstractSet[str] | None) -> bytes:
     if names is None:
         return _EVERYBODY
-    if not names:
-        return None
     message = "\n".join(names).encode("utf-8", "replace")
     return message if len(message) <= _LONGEST_MESSAGE else _EVERYBODY
 

@@ -3,7 +3,11 @@
 Each round takes the side lock, begins, runs every operation that is laid out, and commits. An
 operation that fails is undone alone. If the transaction as a whole fails (the disk is full), its
 operations are tried again one by one, so that one that is too large does not take others with it.
-What became claimable is told to waiting claims after the commit, once for the whole round.
+
+What became claimable is told to the waiting claims of other processes just before the commit, once for
+the whole round: while the disk works they wake up and come as far as the side lock, which they get
+when all is committed. A commit that fails has woken them for nothing. Who reads events takes no lock,
+and is told after the commit.
 
 A lock that somebody keeps for longer than the busy timeout fails the operations that have not begun;
 they had no effect, and the callers know it.
@@ -29,6 +33,7 @@ from treadle.broker.sqlite.sameness import Sameness
 from treadle.broker.sqlite.space import Space
 from treadle.broker.sqlite.transaction import Effects, Transaction
 from treadle.broker.sqlite.trouble import DamagedFence, breaks_connection, is_full, translate
+from treadle.broker.sqlite.wake import Ringer
 from treadle.broker.values import Durability
 from treadle.errors import BrokerUnavailable, TreadleError, Uncertain
 
@@ -42,11 +47,11 @@ class Writer(Desk):
 
     closes_last = True
 
-    def __init__(self, location: Location, clock: Clock, ring: Callable[[Effects], None]) -> None:
+    def __init__(self, location: Location, clock: Clock, ringer: Ringer) -> None:
         super().__init__("treadle-sqlite-writer")
         self._location = location
         self._clock = clock
-        self._ring = ring
+        self._ringer = ringer
         self._lock = SideLock(location.lock)
         self._patience = Patience(location.busy_ms / 1_000, self._give_up)
         self._space = Space(location)
@@ -55,7 +60,7 @@ class Writer(Desk):
         self._turn = Lock()
         self.waiting: Sequence[Ask[Any]] = ()
         """What has not begun because the lock is held by somebody else."""
-        self._to_tell: Effects | None = None
+        self._has_events = False
         self.on_commit: Callable[[Effects], None] | None = None
         """Called on the loop after each commit that others of this broker may wait for."""
 
@@ -85,9 +90,9 @@ class Writer(Desk):
 
     def afterwards(self) -> None:
         """Tell readers of events, who are in less of a hurry than the callers."""
-        effects, self._to_tell = self._to_tell, None
-        if effects is not None:
-            self._ring(effects)
+        if self._has_events:
+            self._has_events = False
+            self._ringer.ring_readers()
 
     def release(self) -> None:
         if self._connection is not None:
@@ -98,6 +103,7 @@ class Writer(Desk):
             finally:
                 self._lock.release()
         self._lock.close()
+        self._ringer.close()
         self._patience.end()
 
     # -- the lock
@@ -143,10 +149,7 @@ class Writer(Desk):
             self._run_outside(ask)
         if effects is None:
             return None
-        if effects.rung or effects.everybody:
-            self._ring(effects)
-        elif effects.entries:
-            self._to_tell = effects
+        self._has_events = bool(effects.entries)
         on_commit = self.on_commit
         return None if on_commit is None else lambda: on_commit(effects)
 
@@ -179,6 +182,8 @@ class Writer(Desk):
                 tx.undo_all()
                 return tx.total
         tx.finish()
+        if tx.total.everybody or tx.total.rung:
+            self._ringer.ring(None if tx.total.everybody else tx.total.rung)
         try:
             connection.raw.execute("COMMIT")
         except sqlite3.Error as error:
