@@ -11,13 +11,14 @@ import anyio
 
 from treadle import Handler, Jobs
 
-_ROUNDS = 10
-_WARM_UP = 4
-"""Rounds until SQLite's page cache is full."""
+_ROUNDS = 20
+_WARM_UP = 10
+"""Rounds until caches and the heap have the size that they keep."""
+_LOOK_EVERY_S = 0.2
 
 
-def _resident_mib() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     raise RuntimeError("no VmRSS")
@@ -33,31 +34,35 @@ def _app(url: str) -> tuple[Jobs, Handler[[int], None]]:
     return jobs, noop
 
 
-async def _enqueue(url: str, count: int) -> None:
+async def _work(url: str) -> None:
+    jobs, _ = _app(url)
+    async with jobs:
+        await jobs.worker(concurrency=200).run()
+
+
+async def _feed(url: str, count: int, worker: int) -> list[float]:
+    """Enqueue rounds of `count` jobs; return how large the worker is when it has run each of them."""
     jobs, noop = _app(url)
     rows = [{"n": number} for number in range(1_000)]
-    async with jobs:
-        for _ in range(max(count // 1_000, 1)):
-            await noop.enqueue_many(rows)
-
-
-async def _work(url: str, count: int) -> None:
-    jobs, _ = _app(url)
-    enqueue = [sys.executable, "-m", "benchmarks.footprint", "enqueue", url, str(count)]
+    sizes: list[float] = []
     async with jobs:
         for _ in range(_ROUNDS):
-            await anyio.run_process(enqueue)
-            await jobs.worker(concurrency=200, burst=True).run()
-            print(_resident_mib(), flush=True)
+            for _ in range(max(count // 1_000, 1)):
+                await noop.enqueue_many(rows)
+            while any(queue.waiting or queue.running for queue in (await jobs.client.stats()).queues):
+                await anyio.sleep(_LOOK_EVERY_S)
+            sizes.append(_resident_mib(worker))
+    return sizes
 
 
 def footprint(count: int) -> dict[str, object]:
     """Run rounds of `count` jobs on SQLite in one worker process, which enqueues nothing itself."""
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
         url = f"sqlite:///{Path(folder) / 'footprint.db'}"
-        command = [sys.executable, "-m", "benchmarks.footprint", "work", url, str(count)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    sizes = [float(line) for line in done.stdout.split()]
+        command = [sys.executable, "-m", "benchmarks.footprint", url]
+        with subprocess.Popen(command) as worker:
+            sizes = anyio.run(_feed, url, count, worker.pid)
+            worker.terminate()
     warm = sizes[_WARM_UP:]
     slope = (warm[-1] - warm[0]) / (count * (len(warm) - 1)) * 1_000_000
     return {
@@ -70,5 +75,4 @@ def footprint(count: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    roles = {"enqueue": _enqueue, "work": _work}
-    anyio.run(roles[sys.argv[1]], sys.argv[2], int(sys.argv[3]))
+    anyio.run(_work, sys.argv[1])
