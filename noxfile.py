@@ -1,8 +1,8 @@
 """What CI runs, one session for each kind of check.
 
 `nox` alone runs lint, types, tests, conformance, plugins and docs, in minutes. The gate goes on with
-`pythons` (3.12 and 3.13), `floor` (the lowest dependencies that are promised), `proof`, `mutants` and
-`simulation`. On their own: `servers`, `cluster`, `fuzz`, `profiles`, `scheduler`, `crash`, `coverage`,
+`pythons` (3.12 and 3.13), `floor` (the lowest dependencies that are promised), `proof`, `mutants`,
+`simulation`, `servers` and `fuzz`. On their own: `cluster`, `profiles`, `scheduler`, `crash`, `coverage`,
 `bench`, `build`, `fmt` (formats instead of complaining) and `constraints` (renews the pinned set).
 `setup` prepares `.venv` for work on the code; `test`, `unit` and `integration` are parts of what plain
 `nox` runs.
