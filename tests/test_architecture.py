@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "treadle.broker.memory": LOW | {"treadle.hooks"},
     "treadle.broker.sqlite": LOW | {"treadle.hooks"},
     "treadle.settings": LOW,
-    "treadle.runtime": LOW | {"treadle.settings"},
+    # A child process writes its logs as its parent does.
+    "treadle.runtime": LOW | {"treadle.settings", "treadle.logs"},
     "treadle.profile": MIDDLE,
     "treadle.hooks": MIDDLE | {"treadle.profile"},
     "treadle.plugins": MIDDLE | {"treadle.hooks", "treadle.profile"},

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import msgspec
+from msgspec import Struct
 
 from treadle.broker.url import masked
 from treadle.settings import LogFormat, LogLevel, redacted_fields
@@ -37,6 +38,22 @@ _LEVELS = {
     LogLevel.WARN: logging.WARNING,
     LogLevel.ERROR: logging.ERROR,
 }
+
+
+class Style(Struct, frozen=True, kw_only=True):
+    """How a process writes its logs: what a child of it needs to know to write its own alike."""
+
+    format: LogFormat
+    level: LogLevel
+    redact: tuple[str, ...] = ()
+
+
+_style: Style | None = None
+
+
+def style() -> Style | None:
+    """Return how this process writes its logs; None if nobody called `configure`."""
+    return _style
 
 
 def _escapes() -> dict[int, str]:
@@ -116,8 +133,10 @@ def configure(
     runs where a record is written. Replaces the handlers of the root logger, so
     calling it again changes the format.
     """
+    global _style  # noqa: PLW0603 - there is one root logger in a process
     out = sys.stderr if stream is None else stream
     chosen = chosen_format(format, out)
+    _style = Style(format=chosen, level=level, redact=tuple(redact))
     handler = logging.StreamHandler(out)
     if about is not None:
         handler.addFilter(NameJob(about))

@@ -102,6 +102,12 @@ def in_thread() -> None:
     log.warning("in a thread", extra={"type": "of its own", "url": "x://ada:sesame@host"})
 
 
+@jobs.handler("process", run_in="process")
+def in_process() -> None:
+    log.info("in a process")
+    log.debug("too much")
+
+
 @jobs.handler("kept")
 async def returns() -> object:
     return object()
@@ -111,7 +117,7 @@ async def returns() -> object:
 @pytest.mark.contract("F17")
 def test_every_line_that_is_written_in_a_job_names_it(qrun: Qrun) -> None:
     qrun.write("jobs.py", TALKING_APP)
-    for type in ("here", "thread", "kept"):
+    for type in ("here", "thread", "process", "kept"):
         qrun.enqueue(make_job(id=f"job-{type}", type=type, payload=b"{}"))
 
     ran = qrun.process("worker", "--burst", "--quiet", "--log-format", "json")
@@ -125,10 +131,16 @@ def test_every_line_that_is_written_in_a_job_names_it(qrun: Qrun) -> None:
     assert [said["in a thread"][name] for name in names] == [
         *("job-thread", "of its own", "default", 1, "running")
     ]
+    assert [said["in a process"][name] for name in names] == [
+        *("job-process", "process", "default", 1, "running")
+    ]
+    assert "too much" not in said
     assert said["result_unserialisable"]["job_id"] == "job-kept"
     assert "sesame" not in ran.err
     ended = {line["job_id"]: line["status"] for line in lines if line["event"] == "job_ended"}
-    assert ended == dict.fromkeys(["job-here", "job-thread", "job-kept"], "succeeded")
+    assert ended == dict.fromkeys(
+        ["job-here", "job-thread", "job-process", "job-kept"], "succeeded"
+    )
     assert all("job_id" not in line for line in lines if line["logger"] == "treadle.worker")
 
 
@@ -214,6 +226,50 @@ def test_a_signal_drains_the_worker_and_it_ends_with_0(
 
     assert worker.returncode == 0
     assert qrun.states() == {"a": "succeeded"}
+
+
+INTERRUPTED_APP = """
+import os
+import signal
+import sys
+from pathlib import Path
+
+from treadle import Jobs
+
+jobs = Jobs()
+
+
+class Told:
+    def __init__(self, out):
+        self.out = out
+
+    def __getattr__(self, name):
+        return getattr(self.out, name)
+
+    def flush(self):
+        self.out.flush()
+        if not Path("sent").exists():
+            Path("sent").touch()
+            os.kill(os.getpid(), signal.{name})
+
+
+sys.stdout = Told(sys.stdout)
+"""
+
+
+@pytest.mark.promise(8)
+@pytest.mark.parametrize("processes", ["0", "2"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_right_after_the_start_screen_drains_too(
+    qrun: Qrun, name: str, processes: str
+) -> None:
+    qrun.write("jobs.py", INTERRUPTED_APP.replace("{name}", name))
+
+    ran = qrun.process("worker", "--processes", processes)
+
+    assert (qrun.folder / "sent").exists()
+    assert ran.code == 0, ran.err
+    assert "Traceback" not in ran.err
 
 
 def test_two_workers_of_one_name_cannot_live_together(qrun: Qrun, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from treadle.broker.base import Lease
 
 if TYPE_CHECKING:
+    from treadle.runtime.attempt import Attempt
     from treadle.runtime.slots import Slot
 
 OWNER: ContextVar[Slot | tuple[Slot, Lease] | Lease | None] = ContextVar(
@@ -48,6 +49,11 @@ def job_fields() -> Mapping[str, object]:
     attempt = slot.attempt
     if attempt is None or (lease is not None and attempt.lease != lease):
         return {} if lease is None else about_ended(lease)
+    return running_fields(attempt)
+
+
+def running_fields(attempt: Attempt) -> Mapping[str, object]:
+    """Return what a log line says about the job of an attempt that runs."""
     return {
         "job_id": attempt.job.id,
         "type": attempt.job.type,

@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 from collections import deque
+from collections.abc import Mapping
 from functools import cache, partial, reduce
 from typing import Any, assert_never, cast
 
@@ -28,12 +29,13 @@ from treadle.broker.loop import LoopHandle
 from treadle.domain.job import ErrorInfo
 from treadle.domain.outcome import Failed, Outcome
 from treadle.errors import BrokerError, LeaseLost
+from treadle.logs import configure
 from treadle.runtime.attempt import Attempt, Tools
 from treadle.runtime.clock import SystemClock
 from treadle.runtime.failures import failure
 from treadle.runtime.handlers import AnyHandler, Handler
 from treadle.runtime.leftovers import cancel, owner_of, tasks
-from treadle.runtime.owner import OWNER
+from treadle.runtime.owner import OWNER, job_fields, running_fields
 from treadle.runtime.process_wire import (
     Frames,
     FromChild,
@@ -153,6 +155,7 @@ class _Child:
         self._requests: deque[Request] = deque()
         self._asked = anyio.Event()
         self._cpu_seconds: int | None = None
+        self._running: Attempt | None = None
 
     def set_up(self) -> str:
         """Read the first frame; return the name of the event loop to run."""
@@ -166,9 +169,19 @@ class _Child:
             raise SystemExit("the first message is not the setup")
         sys.path[:] = setup.path
         self._cpu_seconds = setup.cpu_seconds
+        if setup.logs is not None:
+            how = setup.logs
+            configure(format=how.format, level=how.level, redact=how.redact, about=self._about)
         if setup.memory_mb is not None:
             _limit(resource.RLIMIT_AS, setup.memory_mb * _MB)
         return setup.backend
+
+    def _about(self) -> Mapping[str, object]:
+        """Return what a log line says about the job that runs here."""
+        attempt = self._running
+        if attempt is None or OWNER.get() != attempt.lease:
+            return job_fields()
+        return running_fields(attempt)
 
     def _listen(self, loop: LoopHandle) -> None:
         """Read until the parent is gone, then end the process at once."""
@@ -235,6 +248,7 @@ class _Child:
             tools=tools,
         )
         self._notes.lease = request.lease
+        self._running = attempt
         self._notes.send(Running())
         OWNER.set(request.lease)
         try:

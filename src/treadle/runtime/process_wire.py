@@ -24,6 +24,7 @@ from treadle.domain.outcome import (
     Snoozed,
     Succeeded,
 )
+from treadle.logs import Style
 
 _LENGTH = struct.Struct("!I")
 
@@ -40,12 +41,14 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
-    """The first frame to a child: how it finds modules, and what it may use."""
+    """The first frame to a child: how it finds modules, what it may use, and how it writes logs."""
 
     path: tuple[str, ...]
     backend: str
     memory_mb: int | None = None
     cpu_seconds: int | None = None
+    logs: Style | None = None
+    """That of the parent; None leaves logging alone, as the parent does."""
 
 
 class Request(Struct, frozen=True, kw_only=True, tag="request"):

@@ -27,6 +27,7 @@ from treadle.broker.loop import LoopHandle
 from treadle.domain.job import ErrorInfo
 from treadle.domain.outcome import Failed, Outcome
 from treadle.errors import BrokerError, LeaseLost
+from treadle.logs import style
 from treadle.runtime.ending import signal_name
 from treadle.runtime.process_wire import (
     Ended,
@@ -294,6 +295,7 @@ class ProcessPool:
             backend=LoopHandle().backend,
             memory_mb=self._memory_mb,
             cpu_seconds=self._cpu_seconds,
+            logs=style(),
         )
         child = await to_thread.run_sync(_Child, setup, self._start_s)
         self._all.add(child)
