@@ -21,7 +21,7 @@ import msgspec
 from treadle.broker.base import BrokerBase
 from treadle.broker.sqlite.rows import stored
 from treadle.broker.sqlite.statements import load
-from treadle.broker.sqlite.transaction import Transaction
+from treadle.broker.sqlite.transaction import DAMAGED, Transaction
 from treadle.domain.head import instant
 from treadle.domain.job import NOW, Job
 from treadle.domain.state import Event, State
@@ -62,6 +62,8 @@ class _Lot:
 
 def store_plain(tx: Transaction, jobs: Sequence[Job]) -> bool:
     """Store all jobs, and tell so; if any of them needs a closer look, store none."""
+    if len(jobs) == 1:
+        return _store_one(tx, jobs[0])
     if any(_has_limit(tx, name) for name in {job.queue for job in jobs}):
         return False
     lots = _lots(tx, jobs)
@@ -69,11 +71,35 @@ def store_plain(tx: Transaction, jobs: Sequence[Job]) -> bool:
         return False
     for lot in lots:
         _add_specs(tx, lot)
-        if lot.due <= tx.now:
-            tx.effects.rung.add(lot.name)
-        else:
-            tx.ring(lot.name, lot.due)
+        tx.ring(lot.name, lot.due)
     _count(tx, jobs)
+    return True
+
+
+def _store_one(tx: Transaction, job: Job) -> bool:
+    if job.unique is not None or job.after:
+        return False
+    lot = _Lot(tx, job)
+    if _is_too_large(len(job.payload), lot):
+        return False
+    values = {
+        "id": job.id,
+        "queue": lot.queue,
+        "prio": lot.prio,
+        "due": lot.due,
+        "expires": lot.expires,
+        "now": tx.now,
+        "ckey": lot.key,
+        "plausible": DAMAGED - 1,
+    }
+    row = tx.one(_SQL["add_one"], values)
+    if row is None:
+        return False
+    seq, fence = row
+    tx.gave(fence)
+    tx.run(_SQL["add_spec"], (seq, lot.body, job.payload))
+    tx.ring(lot.name, lot.due)
+    _count(tx, (job,))
     return True
 
 
@@ -95,16 +121,17 @@ def _lots(tx: Transaction, jobs: Sequence[Job]) -> Sequence[_Lot] | None:
         lot.payloads += [job.payload for job in some]
         seq += len(some)
     for lot in lots.values():
-        size = max(map(len, lot.payloads))
-        if size > MOST_BYTES or size + len(lot.body) > BrokerBase.max_record:
+        if _is_too_large(max(map(len, lot.payloads)), lot):
             return None
     return list(lots.values())
 
 
+def _is_too_large(payload: int, lot: _Lot) -> bool:
+    return payload > MOST_BYTES or payload + len(lot.body) > BrokerBase.max_record
+
+
 def _add_heads(tx: Transaction, lots: Sequence[_Lot], jobs: int) -> bool:
     """Insert the rows of all lots, and tell so; or none of them if one is there already."""
-    if jobs == 1:
-        return _add_rows(tx, lots) == 1
     by_lot = jobs >= _WORTH_A_LOT * len(lots) and _has_json()
     raw = tx.connection.raw
     raw.execute("SAVEPOINT bulk")

@@ -32,6 +32,7 @@ _SQL = load("claims")
 _SEQ, _ID, _PRIO, _DUE, _MORE, _KEY = 0, 1, 2, 3, 8, 11
 """Columns of `candidates`: fewer than those of a whole row, since most claims read a hundred of them."""
 _place = itemgetter(_PRIO, _DUE, _SEQ)
+_key = itemgetter(_KEY)
 _MOST_PARKED = 2_000
 """So many jobs one claim parks at most before it returns: others want to write too."""
 
@@ -87,7 +88,7 @@ def _candidates(tx: Transaction, queue: int, limit: int) -> list[Row]:
 
 def _divided(rows: list[Row], slots: Slots) -> tuple[list[Row], list[Row]]:
     """Tell the jobs that may run from those whose concurrency key is full."""
-    if not slots.are_limited:
+    if not any(map(_key, rows)) or not slots.are_limited:
         return rows, []
     taken: list[Row] = []
     full: list[Row] = []

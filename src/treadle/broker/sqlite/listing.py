@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from heapq import merge
 from operator import itemgetter
 
-from treadle.broker.listing import STORED, cursor_at, failed_with, matches, place_of
+from treadle.broker.listing import STORED, as_stored, cursor_at, failed_with, matches, place_of
 from treadle.broker.sqlite.connection import Connection, Row
 from treadle.broker.sqlite.history import read
-from treadle.broker.sqlite.rows import SEQ, record
+from treadle.broker.sqlite.rows import BODY, ID, MORE, SEQ, record
 from treadle.broker.sqlite.statements import load
 from treadle.broker.values import Filter, Order, Page
 from treadle.domain.job import Record
@@ -22,6 +22,26 @@ from treadle.domain.state import State
 
 _SQL = load("listing")
 _READ_AHEAD = 64
+_MAY_BE_NONE = (str, type(None))
+
+
+class _Sought:
+    """What must stand in a row that matches: most rows are passed over without being decoded."""
+
+    def __init__(self, filter: Filter) -> None:
+        self._text = as_stored(filter.text)
+        self._bytes = self._text.encode()
+        self._type = as_stored(filter.type or "").encode()
+
+    def is_missing(self, row: Row) -> bool:
+        """Tell whether a row cannot match; False says nothing."""
+        job_id, more, body = row[ID], row[MORE], row[BODY]
+        if type(job_id) is not str or type(body) is not bytes or type(more) not in _MAY_BE_NONE:
+            return False  # it makes no sense: whoever shows it mends it
+        if self._type not in body:
+            return True
+        text = self._text
+        return self._bytes not in body and text not in job_id and (more is None or text not in more)
 
 
 def page(
@@ -34,10 +54,13 @@ def page(
     """
     after = None if cursor is None else place_of(cursor, filter, order)
     found: list[Record] = []
+    sought = _Sought(filter)
     for examined, row in enumerate(_walk(connection, filter, order, after)):
         if len(found) == limit or examined == FIND_EXAMINED:
             return Page(now=now, records=tuple(found), cursor=cursor_at(after, filter, order))
         after = row[SEQ]
+        if sought.is_missing(row):
+            continue
         candidate = record(connection, row)
         if matches(candidate.job, candidate.head, candidate.created, filter, now) and (
             not filter.error or _failed_with(connection, row, filter.error)

@@ -7,6 +7,7 @@ else. No counter is kept that a crash could leave wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from treadle.broker.sqlite.connection import Connection
 from treadle.broker.sqlite.rows import shown_due, standing_first
@@ -34,12 +35,16 @@ class Slots:
 
     def __init__(self, tx: Transaction) -> None:
         self._connection = tx.connection
-        self.are_limited = bool(tx.rows(_SQL["any_limit"])[0][0])
         self._left: dict[str, int] = {}
+
+    @cached_property
+    def are_limited(self) -> bool:
+        """Tell whether any key has a limit; asked once, and only if a job has a key."""
+        return bool(self._connection.rows(_SQL["any_limit"])[0][0])
 
     def take(self, key: object) -> bool:
         """Take a slot of `key` for one job; False if there is none left."""
-        if not self.are_limited or not isinstance(key, str):
+        if not isinstance(key, str) or not self.are_limited:
             return True
         left = self._left.get(key)
         if left is None:

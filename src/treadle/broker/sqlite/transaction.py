@@ -20,7 +20,7 @@ from treadle.domain.state import Event, State
 _SQL = load("transaction")
 _STATE_NAMES = tuple(state.name.lower() for state in State)
 _TRIM_EVERY = 2_048
-_DAMAGED = 1 << 62
+DAMAGED = 1 << 62
 """No store gets as far as this fence: a row that shows it is damaged."""
 _SOON_MS = 1_500
 """Who waits looks at the file once a second: what is due sooner than about that is told at once."""
@@ -116,14 +116,18 @@ class Transaction:
         if highest is None:
             row = self.one(_SQL["highest_gone"])
             found: object = 0 if row is None else row[0]
-            if not (isinstance(found, int) and 0 <= found < _DAMAGED):
+            if not (isinstance(found, int) and 0 <= found < DAMAGED):
                 raise DamagedFence(found)
             highest = self._highest_gone = found
         return highest + 1
 
+    def gave(self, fence: int) -> None:
+        """Take over the fence that a statement gave to a new job."""
+        self._highest_gone = fence - 1
+
     def retire(self, fence: int) -> None:
         """Give no fence up to this one, of a row that goes, to a new job."""
-        if self.first_fence() <= fence < _DAMAGED:
+        if self.first_fence() <= fence < DAMAGED:
             self.run(_SQL["retire"], (fence,))
             self._highest_gone = fence
 

@@ -13,6 +13,19 @@ INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey
 VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
+-- name: add_one
+-- A single job: number, fence and limit in one statement, since whoever waits for it waits for each. No
+-- row comes back if its id is there, its queue has a limit, or the fence makes no sense.
+-- plan: PRIMARY KEY
+-- plan: INTEGER PRIMARY KEY
+INSERT INTO job (id, queue, prio, state, fence, due, expires, created, ckey)
+SELECT :id, :queue, :prio, 1, 1 + gone.fence, :due, :expires, :now, :ckey
+FROM (SELECT coalesce((SELECT value FROM meta WHERE name = 'fence'), 0) AS fence) AS gone
+WHERE typeof(gone.fence) = 'integer' AND gone.fence BETWEEN 0 AND :plausible
+    AND (SELECT most FROM queue WHERE id = :queue) IS NULL
+ON CONFLICT DO NOTHING
+RETURNING seq, fence;
+
 -- name: add_lot
 -- `ids`: a JSON object from sequence numbers to ids.
 INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
