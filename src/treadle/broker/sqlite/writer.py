@@ -51,7 +51,8 @@ class Writer(Desk):
         super().__init__("treadle-sqlite-writer")
         self._location = location
         self._clock = clock
-        self._ringer = ringer
+        self.ringer = ringer
+        """Wakes who waits in other processes."""
         self._lock = SideLock(location.lock)
         self._patience = Patience(location.busy_ms / 1_000, self._give_up)
         self._space = Space(location)
@@ -92,7 +93,7 @@ class Writer(Desk):
         """Tell readers of events, who are in less of a hurry than the callers."""
         if self._has_events:
             self._has_events = False
-            self._ringer.ring_readers()
+            self.ringer.ring_readers()
 
     def release(self) -> None:
         if self._connection is not None:
@@ -103,7 +104,7 @@ class Writer(Desk):
             finally:
                 self._lock.release()
         self._lock.close()
-        self._ringer.close()
+        self.ringer.close()
         self._patience.end()
 
     # -- the lock
@@ -183,7 +184,7 @@ class Writer(Desk):
                 return tx.total
         tx.finish()
         if tx.total.everybody or tx.total.rung:
-            self._ringer.ring(None if tx.total.everybody else tx.total.rung)
+            self.ringer.ring(None if tx.total.everybody else tx.total.rung)
         try:
             connection.raw.execute("COMMIT")
         except sqlite3.Error as error:

@@ -288,3 +288,13 @@ async def a_refused_job_leaves_the_others_of_its_call_alone(lab: Lab) -> None:
     assert [type(result) for result in answer.results] == [Applied, Refused, Applied]
     assert ids(await hand.claim()) == ["a", "b"]
     assert list(await broker.get([ref(child)])) == [None]
+
+
+@case("C134", "a full queue refuses a job that comes alone", promises=(13,))
+async def a_full_queue_refuses_a_job_that_comes_alone(lab: Lab) -> None:
+    broker = lab.broker
+    await broker.set_queue_limit("mail", 2)
+
+    answers = [(await broker.enqueue([make_job(queue="mail")])).results[0] for _ in range(3)]
+
+    assert [type(answer) for answer in answers] == [Applied, Applied, Refused]

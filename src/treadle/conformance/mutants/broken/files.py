@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from msgspec import structs
 
 from treadle.broker.base import Clock
-from treadle.broker.sqlite.transaction import Effects
+from treadle.broker.sqlite.wake import Ringer
 from treadle.broker.url import BrokerUrl
 from treadle.broker.values import Applied, Claimed, Conflict, Settled, Turned
 from treadle.conformance.mutants.loose import LooseFile
@@ -68,6 +69,13 @@ class PausesStayInTheProcess(LooseFile):
         return [queue for queue in queues if queue not in self._paused]
 
 
+class _Dumb(Ringer):
+    """Tells nobody who claims."""
+
+    def ring(self, names: AbstractSet[str] | None) -> None:
+        return
+
+
 @mutant("M79", case="C260")
 class OthersAreNotTold(LooseFile):
     """What is stored does not wake the claims of other broker objects."""
@@ -75,9 +83,7 @@ class OthersAreNotTold(LooseFile):
     def __init__(self, url: BrokerUrl, clock: Clock) -> None:
         super().__init__(url, clock)
         self.fallback_seconds = 0.4  # nobody has to wait long to see that nothing wakes
-
-    def _tell_others(self, effects: Effects) -> None:
-        return
+        self._writer.ringer = _Dumb(self._location)
 
 
 @mutant("M80", case="C217")

@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import structs
 
 from treadle.broker.memory.lane import Row, Timeline
 from treadle.broker.memory.notebook import Notebook
-from treadle.broker.values import Applied, Conflict, Note, Noted, Step
+from treadle.broker.values import Applied, Conflict, Enqueued, Note, Noted, Step
 from treadle.conformance.mutants.loose import Answer, LooseStore, LooseTable
 from treadle.conformance.mutants.mutant import mutant
-from treadle.domain.job import NEVER, Head
+from treadle.domain.job import NEVER, Head, Job
 from treadle.domain.outcome import Change, Write
 from treadle.domain.state import FINAL, Event, State
 
@@ -137,3 +139,18 @@ class StepsEndWithTheAttempt(LooseTable):
         if row.head.state is State.RUNNING and head.state is State.WAITING:
             row.notebook = None
         super().move(row, head, event, now, first=first)
+
+
+@mutant("M89", case="C134")
+class FullQueuesTakeSingleJobs(LooseStore):
+    """A job that comes alone is stored although its queue is full."""
+
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
+        limits = {name: lane.limit for name, lane in self._table.lanes.items()}
+        if len(jobs) == 1:
+            for lane in self._table.lanes.values():
+                lane.limit = None
+        enqueued = super().enqueue(jobs)
+        for name, limit in limits.items():
+            self._table.lanes[name].limit = limit
+        return enqueued
