@@ -33,6 +33,15 @@ STORED: Final[Mapping[Shown, State]] = MappingProxyType(
 """The stored state behind each shown one."""
 
 _MOST_DIGITS = 18
+_ESCAPED: Final = frozenset('"\\/')
+
+
+def as_stored(text: str) -> str:
+    """Return a text if JSON holds it as it is wherever it occurs, else "".
+
+    Bytes of a record in which it is not found need not be decoded to know that nothing matches.
+    """
+    return text if text.isascii() and text.isprintable() and _ESCAPED.isdisjoint(text) else ""
 
 
 def matches(job: Job, head: Head, created: int, filter: Filter, now: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from treadle.broker.listing import STORED, cursor_at, failed_with, matches, place_of
+from treadle.broker.listing import STORED, as_stored, cursor_at, failed_with, matches, place_of
 from treadle.broker.values import Filter, Notes, Order, Page, QueueStats, Stats
 from treadle.domain.codec import decode_history
 from treadle.domain.job import Record, Ref
@@ -19,6 +19,8 @@ from treadle_redis.wire import named, read_line
 
 _AT_ONCE: Final = 500
 """How many records of a listing are read in one call."""
+_IN_IDS: Final = frozenset("0123456789abcdef-")
+"""What is stored of ids in another form."""
 
 
 @reads("records")
@@ -54,29 +56,34 @@ async def find(desk: Desk, filter: Filter, order: Order, cursor: str | None, lim
         ConfigurationError: if the cursor is not one of this listing.
     """
     after = None if cursor is None else place_of(cursor, filter, order)
-    wanted, examined, records, now = max(limit, 1), 0, list[Record](), 0
+    wanted, left, records = max(limit, 1), FIND_EXAMINED, list[Record]()
     is_seek = filter == Filter(queue=filter.queue, state=filter.state)
     while True:
-        most = min(wanted - len(records) + 1 if is_seek else _AT_ONCE, _AT_ONCE)
-        now, rows = await _part(desk, filter, order, after, most)
-        for queue, job_id, data, seq, history in rows:
-            if len(records) == wanted or examined == FIND_EXAMINED:
-                further = cursor_at(after, filter, order)
-                return Page(now=now, records=tuple(records), cursor=further)
-            after, examined = int(seq), examined + 1
+        is_enough = len(records) == wanted or not left  # all that counts then: is there one more?
+        most = 1 if is_enough else min(wanted - len(records) + 1 if is_seek else left, _AT_ONCE)
+        now, seen, last, rows = await _part(desk, filter, order, after, most)
+        if is_enough and seen:
+            return Page(now=now, records=tuple(records), cursor=cursor_at(after, filter, order))
+        for queue, job_id, data, place, history in rows:
             record = desk.reader.record(queue, job_id, data, Show.LISTED)
-            if matches(record.job, record.head, record.created, filter, now) and (
-                not filter.error or _failed_with(history, filter.error)
+            if not matches(record.job, record.head, record.created, filter, now) or (
+                filter.error and not _failed_with(history, filter.error)
             ):
-                records.append(record)
-        if len(rows) < most:
+                continue
+            records.append(record)
+            if len(records) == wanted and place != last:
+                further = cursor_at(place, filter, order)
+                return Page(now=now, records=tuple(records), cursor=further)
+        if seen < most:
             return Page(now=now, records=tuple(records))
+        after, left = last, left - seen
 
 
 async def _part(
     desk: Desk, filter: Filter, order: Order, after: int | None, most: int
-) -> tuple[int, list[list[Any]]]:
-    now, rows = await desk.links.run(
+) -> tuple[int, int, int, list[list[Any]]]:
+    """Read the next records but for those that cannot match; tell how many and which was the last."""
+    now, seen, last, rows = await desk.links.run(
         scripts.FIND,
         filter.queue or "",
         "" if filter.state is None else int(STORED[filter.state]),
@@ -84,9 +91,18 @@ async def _part(
         "" if after is None else after,
         most,
         int(bool(filter.error)),
+        _sought(filter.text, _IN_IDS),
+        _sought(filter.type or ""),
+        _sought(filter.reason or ""),
+        _sought(filter.error),
         again=True,
     )
-    return now, rows
+    return now, seen, last, rows
+
+
+def _sought(text: str, disguised: frozenset[str] = frozenset()) -> str:
+    """Return a text if it is stored as it is wherever it occurs, else ""."""
+    return "" if disguised.issuperset(text) else as_stored(text)
 
 
 def _failed_with(history: bytes, text: str) -> bool:
