@@ -24,7 +24,7 @@ _SMALL = ("queue", "climit", "session", "CONSTANT ROW", "(subquery", "json_each"
 _RUNNING = "USING INDEX job_run"
 # They read one row from the beginning or the end.
 _ONE_ROW = {
-    *("last_job", "add_event", "newest_event", "newest", "add_one"),
+    *("last_seq", "add_event", "newest_event", "newest", "add_one"),
     *("any_edge", "any_waiter", "first_key"),
 }
 

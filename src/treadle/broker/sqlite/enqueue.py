@@ -122,7 +122,9 @@ def forget(tx: Transaction, job: Job) -> None:
     A key that the forgotten job had taken goes with it: a new job of that id never took it.
     """
     queue = tx.names.known_queue(job.queue)
-    if queue is not None and tx.run(_SQL["forget"], (job.id, queue, FORGOTTEN, tx.now)):
+    row = None if queue is None else tx.one(_SQL["forget"], (job.id, queue, FORGOTTEN, tx.now))
+    if queue is not None and row is not None:
+        tx.retire_seq(row[0])
         drop_keys(tx, queue, job.id)
 
 

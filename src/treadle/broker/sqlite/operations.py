@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from treadle.broker.sqlite import enqueue
@@ -38,7 +39,9 @@ class Enqueue(Write[Enqueued]):
     __slots__ = ("jobs",)
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        super().__init__(self._store)
+        super().__init__(
+            partial(_store, jobs)
+        )  # a method of its own would keep the jobs in a cycle
         self.jobs = jobs
 
     def answer_stored(self, tx: Transaction) -> None:
@@ -50,8 +53,9 @@ class Enqueue(Write[Enqueued]):
         """Answer that there is no room for any of the jobs."""
         self.answer(Enqueued(now=now, results=enqueue.refuse(self.jobs, reason)))
 
-    def _store(self, tx: Transaction) -> Enqueued:
-        return Enqueued(now=tx.now, results=enqueue.store(tx, self.jobs))
+
+def _store(jobs: Sequence[Job], tx: Transaction) -> Enqueued:
+    return Enqueued(now=tx.now, results=enqueue.store(tx, jobs))
 
 
 class Outside(Ask[T]):

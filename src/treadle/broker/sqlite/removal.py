@@ -43,11 +43,17 @@ def remove_all(tx: Transaction, found: Sequence[tuple[Row, int]]) -> None:
     seqs = [(row[SEQ],) for row, _ in found]
     for name in _BELONGINGS:
         tx.many(_SQL[name], seqs)
-    tx.many(_SQL["drop_job"], gone)
+    _drop(tx, gone)
 
 
 def forget_all(tx: Transaction, rows: Sequence[Row]) -> None:
     """Drop what is remembered of records that were removed, and the keys that only they held."""
     for row in rows:
         drop_keys(tx, row[QUEUE], row[ID])
-    tx.many(_SQL["drop_job"], [(row[SEQ],) for row in rows])
+    _drop(tx, [(row[SEQ],) for row in rows])
+
+
+def _drop(tx: Transaction, seqs: Sequence[tuple[int]]) -> None:
+    if seqs:
+        tx.many(_SQL["drop_job"], seqs)
+        tx.retire_seq(max(seqs)[0])

@@ -102,9 +102,14 @@ class Transaction:
         self.names.forget()
 
     def next_seq(self) -> int:
-        """Return the sequence number of the job that is stored next."""
-        row = self.one(_SQL["last_job"])
-        return 1 if row is None else row[0] + 1
+        """Return the sequence number of the job that is stored next: no other job ever had it."""
+        last: int = self.rows(_SQL["last_seq"])[0][0]
+        return last + 1
+
+    def retire_seq(self, seq: int) -> None:
+        """Give no sequence number up to this one, of a row that has just gone, to a new job."""
+        if seq >= self.next_seq():
+            self.run(_SQL["retire_seq"], (seq,))
 
     def first_fence(self) -> int:
         """Return the fence of the jobs that are stored now: no removed row of their ids had it.

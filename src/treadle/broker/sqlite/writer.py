@@ -182,9 +182,9 @@ class Writer(Desk):
             if not self._run(tx, write, alone=alone) and alone:
                 tx.undo_all()
                 return tx.total
-        tx.finish()
         if tx.total.everybody or tx.total.rung:
             self.ringer.ring(None if tx.total.everybody else tx.total.rung)
+        tx.finish()
         try:
             connection.raw.execute("COMMIT")
         except sqlite3.Error as error:

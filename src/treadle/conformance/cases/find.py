@@ -11,7 +11,7 @@ from treadle.conformance.hand import HANDED_BACK, act, ids, known, make_job, sto
 from treadle.conformance.lab import Lab, raising
 from treadle.domain.job import After, ErrorInfo, Policy, Record, Ref
 from treadle.domain.limits import FIND_EXAMINED
-from treadle.domain.outcome import CancelAsked, Failed, Succeeded
+from treadle.domain.outcome import CancelAsked, DiscardAsked, Failed, Succeeded
 from treadle.domain.retry import Fixed
 from treadle.domain.state import Shown
 from treadle.domain.unique import Unique
@@ -242,3 +242,36 @@ async def a_job_that_was_handed_back_keeps_its_place(lab: Lab) -> None:
     await hand.end(await hand.claim_one(), HANDED_BACK)
 
     assert await found(broker, Filter(queue="default", state=Shown.QUEUED)) == ["b", "a"]
+
+
+@case(
+    "C527", "a job that is stored later is no part of a listing, though the newest ones have gone"
+)
+async def a_later_job_is_no_part_of_a_listing_whose_newest_have_gone(lab: Lab) -> None:
+    cursor = await _cursor_of_what_has_gone(lab, remember_ms=0)
+    await stored(lab.broker, make_job("later"))
+
+    assert ids((await lab.broker.find(Filter(), cursor=cursor, limit=9)).records) == []
+
+
+@case("C528", "a job whose id was forgotten is no part of a listing that began before")
+async def a_job_whose_id_was_forgotten_is_no_part_of_a_listing(lab: Lab) -> None:
+    cursor = await _cursor_of_what_has_gone(lab, remember_ms=lab.tick_ms)
+    await lab.elapse(2 * lab.tick_ms)
+    await stored(lab.broker, make_job("b"))
+
+    assert ids((await lab.broker.find(Filter(), cursor=cursor, limit=9)).records) == []
+
+
+async def _cursor_of_what_has_gone(lab: Lab, *, remember_ms: int) -> str:
+    """Read the first page of two records, remove both, and return where the listing goes on."""
+    broker, hand = lab.broker, await lab.hand()
+    a = make_job("a", policy=Policy(remember_ms=0))
+    await stored(broker, a, make_job("b", policy=Policy(remember_ms=remember_ms)))
+    page = await broker.find(Filter(), limit=1)
+    assert ids(page.records) == ["b"]
+    assert page.cursor is not None
+    for record in await hand.claim():
+        await hand.end(record, Succeeded())
+        await hand.end(await known(broker, record.job), DiscardAsked())
+    return page.cursor

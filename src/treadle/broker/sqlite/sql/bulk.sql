@@ -18,9 +18,14 @@ ON CONFLICT DO NOTHING;
 -- row comes back if its id is there, its queue has a limit, or the fence makes no sense.
 -- plan: PRIMARY KEY
 -- plan: INTEGER PRIMARY KEY
-INSERT INTO job (id, queue, prio, state, fence, due, expires, created, ckey)
-SELECT :id, :queue, :prio, 1, 1 + gone.fence, :due, :expires, :now, :ckey
-FROM (SELECT coalesce((SELECT value FROM meta WHERE name = 'fence'), 0) AS fence) AS gone
+INSERT INTO job (seq, id, queue, prio, state, fence, due, expires, created, ckey)
+SELECT 1 + max(gone.seq, coalesce((SELECT seq FROM job ORDER BY seq DESC LIMIT 1), 0)),
+    :id, :queue, :prio, 1, 1 + gone.fence, :due, :expires, :now, :ckey
+FROM (
+    SELECT coalesce((SELECT value FROM meta WHERE name = 'fence'), 0) AS fence,
+        coalesce((SELECT value FROM meta
+            WHERE name = 'seq' AND typeof(value) = 'integer' AND value <= :plausible), 0) AS seq
+) AS gone
 WHERE typeof(gone.fence) = 'integer' AND gone.fence BETWEEN 0 AND :plausible
     AND (SELECT most FROM queue WHERE id = :queue) IS NULL
 ON CONFLICT DO NOTHING

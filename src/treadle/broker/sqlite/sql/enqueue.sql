@@ -18,4 +18,5 @@ SELECT most, waiting FROM queue WHERE id = ?;
 
 -- name: forget
 -- plan: job_id
-DELETE FROM job INDEXED BY job_id WHERE id = ? AND queue = ? AND state >= ? AND due <= ?;
+DELETE FROM job INDEXED BY job_id WHERE id = ? AND queue = ? AND state >= ? AND due <= ?
+RETURNING seq;

@@ -2,10 +2,15 @@
 --
 -- INVARIANTS: counts change with the rows. Entries of the event log are numbered without gaps; the
 -- newest row of the log is never dropped, so numbers are never given twice. `fence` of the table
--- `meta` is never less than the fence of a row of `job` that has become a memory, or has gone.
+-- `meta` is never less than the fence of a row of `job` that has become a memory, or has gone; `seq`
+-- of `meta`, if it is there, never less than the seq of a row that was the last one and has gone.
 
--- name: last_job
-SELECT seq FROM job ORDER BY seq DESC LIMIT 1;
+-- name: last_seq
+-- plan: PRIMARY KEY
+SELECT max(
+    coalesce((SELECT seq FROM job ORDER BY seq DESC LIMIT 1), 0),
+    coalesce((SELECT value FROM meta
+        WHERE name = 'seq' AND typeof(value) = 'integer' AND value < 4611686018427387904), 0));
 
 -- name: highest_gone
 -- plan: PRIMARY KEY
@@ -13,6 +18,10 @@ SELECT value FROM meta WHERE name = 'fence';
 
 -- name: retire
 INSERT INTO meta (name, value) VALUES ('fence', ?)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: retire_seq
+INSERT INTO meta (name, value) VALUES ('seq', ?)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: count
