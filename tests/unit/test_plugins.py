@@ -123,6 +123,7 @@ def test_a_missing_broker_is_told_with_what_there_is_and_the_line_that_installs_
         ("redis", "treadle-redis"),
         ("rediss", "treadle-redis"),
         ("valkey", "treadle-redis"),
+        ("redis+cluster", "treadle-redis"),
         ("nats", "treadle-nats"),
     ],
 )
@@ -144,7 +145,7 @@ def test_a_strange_scheme_names_what_there_is_and_what_can_be_installed() -> Non
     assert told.startswith(
         "No broker for 'carrier-pigeon://'. Installed: memory, sqlite. To be had: "
     )
-    assert "valkey (pip install treadle-redis)" in told
+    assert "valkey+cluster (pip install treadle-redis)" in told
     assert told.endswith("Any other comes with a plugin that supplies 'carrier-pigeon'.")
 
 
@@ -159,7 +160,7 @@ def test_a_strange_scheme_where_everything_known_is_installed_names_no_line() ->
     told = missing_broker("acme", sorted(SCHEMES), ())
 
     assert "pip install" not in told
-    assert told.endswith("valkey. Any other comes with a plugin that supplies 'acme'.")
+    assert told.endswith("valkey+cluster. Any other comes with a plugin that supplies 'acme'.")
 
 
 def test_a_disabled_broker_is_missing_and_says_who_disabled_it() -> None:

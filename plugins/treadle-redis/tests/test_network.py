@@ -186,6 +186,30 @@ async def test_an_encrypted_server_is_unavailable_to_a_url_in_clear(
             await broker_at(f"redis://localhost:{proxy.port}?timeout=5").connect()
 
 
+async def test_nodes_of_a_cluster_are_followed_to_the_names_of_their_certificates(
+    broker_at: Make, cluster_of: Start, tell: Ask, hear: Ask, through: Through, authority: Authority
+) -> None:
+    cluster = cluster_of(2)
+    await cluster.settle()
+    home, other = cluster.primary, next(e for e in cluster.nodes if e is not cluster.primary)
+    shown = authority.serves("localhost")
+    async with through(home.port, shown) as proxy, through(other.port, shown) as asked:
+        await tell(home, "CONFIG", "SET", "cluster-announce-port", proxy.port)
+        await tell(home, "CONFIG", "SET", "cluster-announce-hostname", "localhost")
+        await tell(other, "CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+        await hear(other, f":{proxy.port}@", "CLUSTER", "NODES")
+        await hear(other, ",localhost", "CLUSTER", "NODES")
+
+        for scheme in ("rediss", "rediss+cluster"):
+            async with broker_at(
+                f"{scheme}://localhost:{asked.port}?ca={authority.file}"
+            ) as broker:
+                await stored(broker, make_job(scheme))
+                detail = dict((await broker.describe()).detail)
+
+            assert f"node localhost:{proxy.port}:" in detail["server"]
+
+
 async def test_files_that_cannot_be_read_are_named(broker_at: Make, tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("this is no certificate")
     (tmp_path / "empty").write_text("\n")

@@ -12,7 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PACKAGES = ("redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1")
-MODULES = ("test_heads.py", "test_records.py", "test_conformance.py")
+MODULES = ("test_heads.py", "test_records.py", "test_slots.py", "test_conformance.py")
 
 
 def _run(*command: str, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Sentinels: whom they name is used, and a primary that is killed is replaced under load."""
+"""Sentinels: whom they name is used; theirs or a cluster's, a primary that is killed is replaced."""
 
 from __future__ import annotations
 
@@ -161,11 +161,12 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 @pytest.mark.promise(1)
 @pytest.mark.promise(9)
+@pytest.mark.parametrize("kind", ["Sentinel", "Cluster"])
 @pytest.mark.parametrize("replicas", [0, 1])
 async def test_a_primary_that_is_killed_under_load_is_replaced(
-    broker_at: Make, start: Start, fleet: Fleet, replicas: int
+    broker_at: Make, start: Start, cluster_of: Start, fleet: Fleet, kind: str, replicas: int
 ) -> None:
-    group = Group(start, replicas=2)
+    group = Group(start, replicas=2) if kind == "Sentinel" else cluster_of(3, replicas=2)
     await group.settle()
     url = group.url("timeout=2", *[f"replicas={replicas}"] * (replicas > 0))
     workers = fleet(url)
@@ -185,11 +186,28 @@ async def test_a_primary_that_is_killed_under_load_is_replaced(
         await _count(_succeeded, broker, len(numbers) - len(lost))
 
     print(
-        f"\nSentinel, replicas={replicas}, down-after {DOWN_AFTER_MS / 1_000:g} s: the longest"
+        f"\n{kind}, replicas={replicas}, down after {DOWN_AFTER_MS / 1_000:g} s: the longest"
         f" enqueue took {max(gaps):.1f} s; {len(lost)} of {len(numbers)} acknowledged jobs lost"
     )
     assert all(worker.poll() is None for worker in workers)
     assert len(lost) == 0 or replicas == 0, lost
+
+
+async def test_workers_that_wait_hear_of_jobs_on_the_node_that_took_over(
+    broker_at: Make, cluster_of: Start, fleet: Fleet
+) -> None:
+    cluster = cluster_of(3, replicas=1)
+    await cluster.settle()
+    workers = fleet(cluster.url())
+    async with broker_at(cluster.url()) as broker:
+        await _count(_sessions, broker, len(workers))
+        cluster.primary.stop(kill=True)
+
+        for number in range(10):
+            await _insist(broker, number)
+            await _count(_succeeded, broker, number + 1)
+
+    assert all(worker.poll() is None for worker in workers)
 
 
 async def test_what_no_replica_has_is_uncertain_also_when_it_is_asked_again(
@@ -202,7 +220,18 @@ async def test_what_no_replica_has_is_uncertain_also_when_it_is_asked_again(
         return bool((await client.info("replication"))["slave0"]["state"] == "online")
 
     await _until(primary.port, online)
-    url = f"{primary.url}?replicas=1&timeout=2"
+    await _insist_on_the_replica(broker_at, f"{primary.url}?replicas=1&timeout=2", replica)
+
+
+async def test_in_a_cluster_it_is_uncertain_as_well(broker_at: Make, cluster_of: Start) -> None:
+    cluster = cluster_of(1, replicas=1)
+    await cluster.settle()
+    (_, replica) = cluster.nodes
+
+    await _insist_on_the_replica(broker_at, cluster.url("replicas=1", "timeout=2"), replica)
+
+
+async def _insist_on_the_replica(broker_at: Make, url: str, replica: Any) -> None:
     async with broker_at(url) as broker, broker_at(url) as other:
         await stored(broker, make_job("safe"))
         assert (await broker.describe()).durability is Durability.NODE_LOSS
@@ -301,7 +330,7 @@ async def test_one_sentinel_of_three_is_enough_to_connect(broker_at: Make, start
     assert any("a failover may lose" in warning for warning in described.warnings)
     for sentinel in group.sentinels:
         sentinel.stop()
-    with pytest.raises(BrokerUnavailable, match="no sentinel can be reached"):
+    with pytest.raises(BrokerUnavailable, match="no sentinel leads to a primary"):
         await broker_at(group.url()).connect()
 
 

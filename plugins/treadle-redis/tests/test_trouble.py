@@ -218,6 +218,25 @@ async def test_a_server_that_was_restarted_has_everything_and_is_used_on(
         assert (await broker.stats()).queues[0].succeeded == 2
 
 
+async def test_a_primary_that_is_demoted_before_replicas_confirm_is_uncertain(
+    broker_at: Make, start: Start, tell: Ask, hear: Ask
+) -> None:
+    server, other = start(), start()
+
+    async def demote() -> None:
+        await hear(server, "blocked_clients:1", "INFO", "clients")
+        await tell(server, "REPLICAOF", "127.0.0.1", other.port)
+
+    async with broker_at(server.url) as plain:
+        await stored(plain, make_job("first"))
+    broker = broker_at(f"{server.url}?replicas=1&timeout=240")
+    async with anyio.create_task_group() as group:
+        group.start_soon(demote)
+        with pytest.raises(Uncertain):
+            async with broker:
+                await broker.enqueue([make_job("a")])
+
+
 async def test_a_waiting_claim_ends_when_the_server_goes_and_works_again(
     broker_at: Make, start: Start
 ) -> None:

@@ -15,7 +15,7 @@ BROKERS: Final = "treadle.brokers"
 PLUGINS: Final = "treadle"
 
 FIRST_PARTY: Final[Mapping[str, str]] = MappingProxyType(
-    {"web": "treadle-web", "profiles": "treadle-profiles", "otel": "treadle-otel"}
+    {"web": "treadle-web", "profiles": "treadle-profiles"}
 )
 """Entry point and distribution of the plugins that load unasked: a list, never a name prefix."""
 
@@ -25,9 +25,12 @@ SCHEMES: Final[Mapping[str, str]] = MappingProxyType(
         "sqlite": "treadle",
         "redis": "treadle-redis",
         "rediss": "treadle-redis",
+        "redis+cluster": "treadle-redis",
+        "rediss+cluster": "treadle-redis",
         "redis+sentinel": "treadle-redis",
         "rediss+sentinel": "treadle-redis",
         "valkey": "treadle-redis",
+        "valkey+cluster": "treadle-redis",
         "nats": "treadle-nats",
         "tls": "treadle-nats",
     }

@@ -15,8 +15,11 @@ from treadle.errors import ConfigurationError
 
 SENTINEL: Final = "+sentinel"
 """What a scheme ends with whose hosts are sentinels, and not servers."""
+CLUSTER: Final = "+cluster"
+"""What a scheme ends with whose hosts are nodes of a cluster."""
 _OPTIONS: Final = ("timeout", "ca", "cert", "key", "password_file", "replicas")
 _OF_SENTINELS: Final = ("db", "servers", "sentinel_user", "sentinel_password_file")
+_MORE: Final = {"": (), CLUSTER: ("servers",), SENTINEL: _OF_SENTINELS}
 _TIMEOUT_S: Final = 5.0
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
@@ -68,13 +71,15 @@ class Login(Struct, frozen=True, kw_only=True):
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """A server or the sentinels that know it, a database on it, and how long to wait for it."""
+    """A server, or the sentinels or nodes that know it, a database on it, and how long to wait for it."""
 
     shown: str
     """The URL as it may be printed."""
     place: Place
-    """The server; the first sentinel, if there are any."""
+    """The server; the first sentinel or node, if there are any."""
     sentinels: tuple[Place, ...]
+    nodes: tuple[Place, ...]
+    """The nodes of the cluster that are asked, if the URL says that there is one."""
     service: str
     """What the sentinels call the primary."""
     database: int
@@ -93,7 +98,7 @@ class Address(Struct, frozen=True, kw_only=True):
     @property
     def is_local(self) -> bool:
         """Tell whether nobody else can hear what is sent."""
-        return all(place.is_local for place in self.sentinels or (self.place,))
+        return all(place.is_local for place in self.sentinels or self.nodes or (self.place,))
 
     def tls_context(self) -> ssl.SSLContext:
         """Return how the server is verified: `ca` takes the place of the system's authorities.
@@ -113,23 +118,27 @@ def read(url: BrokerUrl) -> Address:
     Raises:
         ConfigurationError: if a part of it or an option cannot be used.
     """
-    base, plus, _ = url.scheme.partition("+")
-    url.refuse_unknown((*_OPTIONS, *_OF_SENTINELS) if plus else _OPTIONS)
+    base, plus, kind = url.scheme.partition("+")
+    kind = plus + kind
+    url.refuse_unknown((*_OPTIONS, *_MORE[kind]))
     tls = base == "rediss"
     if not tls and any(name in url.options for name in ("ca", "cert", "key")):
-        secure = "rediss" + url.scheme.removeprefix(base)
+        secure = "rediss" + kind
         raise ConfigurationError(f"{url}: ca, cert and key are options of {secure}:// only")
     if "key" in url.options and "cert" not in url.options:
         raise ConfigurationError(f"{url}: key belongs to a certificate: give cert as well")
     if url.password and "password_file" in url.options:
         raise ConfigurationError(f"{url}: give a password or a password_file, not both")
-    sentinels = _sentinels(url) if plus else ()
+    sentinels = _sentinels(url) if kind == SENTINEL else ()
+    nodes = _nodes(url) if kind == CLUSTER else ()
+    first = (*sentinels, *nodes, Place(url.host or "localhost", url.port or _PORT))[0]
     return Address(
         shown=str(url),
-        place=Place(url.host or "localhost", url.port or (_SENTINEL_PORT if plus else _PORT)),
+        place=first,
         sentinels=sentinels,
-        service=url.path if plus else "",
-        database=_database(url, url.options.get("db", "0") if plus else url.path or "0"),
+        nodes=nodes,
+        service=url.path if sentinels else "",
+        database=_database(url, url.options.get("db", "0") if kind else url.path or "0"),
         login=_login(url),
         sentinel_login=Login(
             user=url.options.get("sentinel_user"), file=url.options.get("sentinel_password_file")
@@ -158,16 +167,28 @@ def _sentinels(url: BrokerUrl) -> tuple[Place, ...]:
             f"{url}: behind the host stands the name that the sentinels give the primary,"
             f" as in {url.scheme}://host:26379/mymaster"
         )
+    return _places(url, "sentinel", _SENTINEL_PORT)
+
+
+def _nodes(url: BrokerUrl) -> tuple[Place, ...]:
+    if url.path:
+        raise ConfigurationError(
+            f"{url}: nothing stands behind the hosts of a cluster, which has database 0 only"
+        )
+    return _places(url, "node", _PORT)
+
+
+def _places(url: BrokerUrl, kind: str, usual: int) -> tuple[Place, ...]:
     if "," in url.host:
         raise ConfigurationError(
-            f"{url}: one sentinel stands in front, further ones in ?servers=host:port,host:port"
+            f"{url}: one {kind} stands in front, further ones in ?servers=host:port,host:port"
         )
-    places = [Place(url.host or "localhost", url.port or _SENTINEL_PORT)]
+    places = [Place(url.host or "localhost", url.port or usual)]
     for text in filter(None, url.options.get("servers", "").split(",")):
         found = _PLACE.fullmatch(text)
-        port = int(found["port"] or _SENTINEL_PORT) if found else 0
+        port = int(found["port"] or usual) if found else 0
         if not found or not 0 < port < 65_536:
-            raise ConfigurationError(f"{url}: servers is a list like b:26379,c:26379")
+            raise ConfigurationError(f"{url}: servers is a list like b:{usual},c:{usual}")
         places.append(Place(found["host"].strip("[]"), port))
     return tuple(dict.fromkeys(places))
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from treadle_redis.dial import Channel
+from treadle_redis.channel import Channel
 
 _IDLE_S: Final = 0.005
 _WRITER: Final = "_writer"

@@ -14,14 +14,16 @@ import hiredis
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    NoPermissionError,
     NoScriptError,
     RedisError,
     ResponseError,
 )
 
-from treadle_redis import scripts
+from treadle_redis import keys, scripts
 from treadle_redis.address import Address
-from treadle_redis.dial import Channel, dial
+from treadle_redis.channel import Channel
+from treadle_redis.dial import dial
 from treadle_redis.line import Line
 from treadle_redis.scripts import Script
 from treadle_redis.trouble import NotReached, ReplyLost, lost, refused
@@ -29,7 +31,7 @@ from treadle_redis.trouble import NotReached, ReplyLost, lost, refused
 _ANSWERS: Final = (ResponseError, AuthenticationError, BusyLoadingError)
 """Errors that are a reply: the connection is still in step."""
 _SPREAD: Final = frozenset(
-    script.digest
+    script.name
     for script in (scripts.ENQUEUE, scripts.TURN, scripts.NOTE, scripts.CONTROL, scripts.OPEN)
 )
 """What replicas must have where the URL asks for it: jobs, fences, sessions and what people set."""
@@ -47,6 +49,7 @@ class Link:
         self._channel: Channel | None = None
         self._begun = False
         """What the next `run` is about was sent already."""
+        self._is_clustered = False
 
     def begin(self, script: Script, arguments: Sequence[Argument]) -> None:
         """Send a script now, if the connection is surely good; the `run` that must follow reads the reply.
@@ -54,7 +57,7 @@ class Link:
         What else waits for the event loop may take long: the server works meanwhile.
         """
         if self._line is not None and self._line.hears_nothing():
-            commands = self._commands("EVALSHA", script.digest, script, arguments)
+            commands = self._commands(script, arguments)
             self._line.send(b"".join(map(_packed, commands)))
             self._begun = True
 
@@ -65,11 +68,9 @@ class Link:
             BrokerError: NotReached if it had no effect, ReplyLost if nobody knows.
         """
         try:
-            commands = self._commands("EVALSHA", script.digest, script, arguments)
-            return await self._run(commands, script.name)
+            return await self._run(script, arguments)
         except NoScriptError:
-            commands = self._commands("EVAL", script.text, script, arguments)
-            return await self._run(commands, script.name)
+            return await self._run(script, arguments, in_full=True)
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Any:
         """Send one command and return its reply.
@@ -78,26 +79,47 @@ class Link:
             NoScriptError: if the server does not know a script.
             BrokerError: NotReached if it had no effect, ReplyLost if nobody knows.
         """
+        channel = await self._connected()
         seconds = timeout_s or self._address.timeout_s
-        (reply,) = await self._exchange((command,), seconds, str(command[0]))
+        (reply,) = await self._exchange(channel, (command,), seconds, str(command[0]))
         return reply
 
+    async def is_clustered(self) -> bool:
+        """Connect, if that is needed, and tell whether it is to a node of a cluster.
+
+        Raises:
+            BrokerError: if there is no connection.
+        """
+        await self._connected()
+        return self._is_clustered
+
     def _commands(
-        self, verb: str, text: str, script: Script, arguments: Sequence[Argument]
+        self, script: Script, arguments: Sequence[Argument], *, in_full: bool = False
     ) -> list[tuple[Argument, ...]]:
-        address = self._address
-        own = f"{{{address.namespace}}}"
-        command = (verb, text, 1, f"{own}:n", address.namespace, *arguments)
-        if not address.replicas or script.digest not in _SPREAD:
-            return [command]
+        address, namespace = self._address, self._address.namespace
+        own = script.clustered if self._is_clustered else script.alone
+        begin: tuple[Argument, ...] = ("EVAL", own.text) if in_full else ("EVALSHA", own.digest)
+        books = keys.books(namespace)
+        if not address.replicas or script.name not in _SPREAD:
+            return [(*begin, 1, books, namespace, *arguments)]
+        wait = ("WAIT", address.replicas, int(address.timeout_s * 500))
+        written = keys.written(namespace)
+        if self._is_clustered:  # where no message goes to the replicas; see lua/cluster.lua
+            return [(*begin, 2, books, written, namespace, *arguments), wait]
         # WAIT looks at what this connection wrote. "Stored already" wrote nothing, though the
         # replicas may not have it yet: the message counts as a write behind everything.
-        wait = ("WAIT", address.replicas, int(address.timeout_s * 500))
-        return [command, ("PUBLISH", f"{own}:w", ""), wait]
+        return [(*begin, 1, books, namespace, *arguments), ("PUBLISH", written, ""), wait]
 
-    async def _run(self, commands: list[tuple[Argument, ...]], doing: str) -> Any:
+    async def _run(
+        self, script: Script, arguments: Sequence[Argument], *, in_full: bool = False
+    ) -> Any:
         address = self._address
-        reply, *rest = await self._exchange(commands, address.timeout_s, doing)
+        begun, self._begun = self._channel if self._begun else None, False
+        channel = begun or await self._connected()  # before: who is reached decides what is sent
+        commands = self._commands(script, arguments, in_full=in_full)
+        reply, *rest = await self._exchange(
+            channel, commands, address.timeout_s, script.name, is_sent=begun is not None
+        )
         if rest and rest[-1] < address.replicas:
             raise ReplyLost(
                 f"{address.shown}: {rest[-1]} of {address.replicas} replicas have confirmed it"
@@ -106,27 +128,35 @@ class Link:
         return reply
 
     async def _exchange(
-        self, commands: Sequence[tuple[Argument, ...]], seconds: float, doing: str
+        self,
+        channel: Channel,
+        commands: Sequence[tuple[Argument, ...]],
+        seconds: float,
+        doing: str,
+        *,
+        is_sent: bool = False,
     ) -> list[Any]:
         """Send commands on one connection; the first error among the replies is raised."""
         address, replies = self._address, list[Any]()
-        failure: RedisError | None = None
-        begun, self._begun = self._channel if self._begun else None, False
-        channel = begun or await self._connected()
         try:
             async with asyncio.timeout(seconds):
-                if begun is None:
+                if not is_sent:
                     await channel.send_packed_command(b"".join(map(_packed, commands)))
                 for _ in commands:
                     try:
                         replies.append(await channel.read_response())
                     except _ANSWERS as error:
-                        failure = failure or error
+                        replies.append(error)
         except (RedisError, OSError) as error:
             await self.close()
             raise lost(error, address.shown, seconds) from error
+        failure = next((reply for reply in replies if isinstance(reply, RedisError)), None)
         if failure is None:
             return replies
+        if failure is not replies[0] and not isinstance(failure, NoPermissionError):
+            # The script ran, and then the primary was none any more.
+            await self.close()
+            raise lost(failure, address.shown, seconds) from failure
         if isinstance(failure, NoScriptError):
             raise failure
         told = refused(failure, address.shown, doing)
@@ -145,6 +175,7 @@ class Link:
         if channel is not None and self._line is not None and await self._line.is_good():
             return channel
         await self.close()
-        self._channel = channel = await dial(self._address)
-        self._line = Line(channel, is_plain=not self._address.tls)
-        return channel
+        reached = await dial(self._address)
+        self._channel, self._is_clustered = reached.channel, reached.is_clustered
+        self._line = Line(reached.channel, is_plain=not self._address.tls)
+        return reached.channel

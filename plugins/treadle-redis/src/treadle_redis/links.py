@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from treadle.errors import BrokerUnavailable
 from treadle_redis.address import Address
 from treadle_redis.link import Argument, Link
 from treadle_redis.scripts import Script
-from treadle_redis.trouble import NotReached, ReplyLost
+from treadle_redis.trouble import NotNow, NotReached, ReplyLost
 
 _MOST: Final = 8
+_PAUSE_S: Final = 0.01
+_LONGEST_PAUSE_S: Final = 0.25
 T = TypeVar("T")
 
 
@@ -62,13 +65,26 @@ class Links:
         async with self._room:
             link = link or self._take()
             try:
-                return await link.run(script, arguments)
-            except (NotReached, ReplyLost) as error:
-                if isinstance(error, ReplyLost) and not again:
-                    raise
-                return await link.run(script, arguments)
+                return await self._tried(partial(link.run, script, arguments), again=again)
             finally:
                 self._give_back(link)
+
+    async def _tried(self, call: Callable[[], Awaitable[T]], *, again: bool) -> T:
+        """Make a call, a second time if that may help, and as often as a cluster says "not now"."""
+        until = asyncio.get_running_loop().time() + self._address.timeout_s
+        pause, tries = 0.0, 1
+        while True:
+            try:
+                return await call()
+            except NotNow:
+                if asyncio.get_running_loop().time() + pause > until:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(max(2 * pause, _PAUSE_S), _LONGEST_PAUSE_S)
+            except (NotReached, ReplyLost) as error:
+                if tries > 1 or (isinstance(error, ReplyLost) and not again):
+                    raise
+                tries += 1
 
     async def shielded(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work to its end, also when the caller is cancelled meanwhile."""
@@ -126,9 +142,7 @@ class Links:
         async with self._room:
             link = self._take()
             try:
-                return await link.call(*command)
-            except (NotReached, ReplyLost):
-                return await link.call(*command)
+                return await self._tried(partial(link.call, *command), again=True)
             finally:
                 self._give_back(link)
 

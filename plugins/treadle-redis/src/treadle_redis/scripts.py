@@ -17,19 +17,31 @@ _MOVES: Final = ("books", "records", "moves", "store")
 _WRITES: Final = (*_MOVES, "writes", "apply")
 
 
-class Script(Struct, frozen=True):
-    """A script, what it is called, and the digest that the server knows it by."""
+class Text(Struct, frozen=True):
+    """What a server is sent, and the digest that it knows it by."""
 
-    name: str
     text: str
     digest: str
 
 
+class Script(Struct, frozen=True):
+    """A script and what it is called: in a cluster it stands on other ground than on one server."""
+
+    name: str
+    alone: Text
+    clustered: Text
+
+
 def _load(name: str, parts: tuple[str, ...], flags: str = "") -> Script:
+    names = (*parts, name)
+    return Script(name, _text(("alone", *names), flags), _text(("cluster", *names), flags))
+
+
+def _text(parts: tuple[str, ...], flags: str) -> Text:
     folder = resources.files("treadle_redis") / "lua"
-    texts = [(folder / f"{part}.lua").read_text("utf-8") for part in (*parts, name)]
+    texts = [(folder / f"{part}.lua").read_text("utf-8") for part in parts]
     text = "\n".join([f"#!lua flags={flags}" if flags else "#!lua", *texts])
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Text(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 ENQUEUE: Final = _load("enqueue", _MOVES)

@@ -8,12 +8,17 @@ from typing import Final
 from treadle.broker.values import Description, Durability
 from treadle.errors import BrokerRefused, BrokerUnavailable
 from treadle_redis import scripts
+from treadle_redis.address import Address
+from treadle_redis.cluster import slot
 from treadle_redis.desk import Desk
+from treadle_redis.dial import dial
 from treadle_redis.links import Links
 
 _OLDEST: Final = (7, 0)
 _OLDEST_VALKEY: Final = (7, 2)
 _SCHEMA: Final = 2
+_IN_CLUSTER: Final = 100
+"""What is added to the number of a layout whose keys are named as in a cluster."""
 _AT_ONCE: Final = 1_000
 _APPENDONLY: Final = {"0": "no", "1": "yes"}
 
@@ -47,8 +52,13 @@ def is_durable(found: Info) -> bool:
     return found.get("aof_enabled") == "1"
 
 
+def is_clustered(found: Info) -> bool:
+    """Tell whether the server is a node of a cluster."""
+    return found.get("cluster_enabled") == "1"
+
+
 async def check(desk: Desk) -> Info:
-    """Refuse a server that is too old, a replica, and a namespace that a newer version has laid out.
+    """Refuse a server that is too old, a replica, and a namespace that others have laid out.
 
     Raises:
         BrokerRefused: if the server or the namespace must not be used.
@@ -64,26 +74,32 @@ async def check(desk: Desk) -> Info:
         raise BrokerRefused(
             f"{shown} runs {name} {version}: at least {'.'.join(map(str, oldest))} is needed"
         )
-    if found.get("cluster_enabled") == "1":
-        raise BrokerRefused(
-            f"{shown} is part of a cluster, whose nodes share no scripts: use one server, or"
-            " sentinels (redis+sentinel://)"
-        )
     if found.get("role", "master") != "master":
         raise BrokerUnavailable(f"{shown} is a read-only replica: use the address of the primary")
-    schema: int = await desk.links.run(scripts.SCHEMA, _SCHEMA, again=True)
+    await _check_layout(desk, is_clustered=is_clustered(found))
+    return found
+
+
+async def _check_layout(desk: Desk, *, is_clustered: bool) -> None:
+    wanted = _SCHEMA + _IN_CLUSTER * is_clustered
+    schema: int = await desk.links.run(scripts.SCHEMA, wanted, again=True)
+    where = f"{desk.address.shown}: namespace {desk.address.namespace!r} was laid out"
+    if schema == wanted:
+        return
+    if schema in (_SCHEMA, _SCHEMA + _IN_CLUSTER):
+        there, here = ("outside of", "in") if is_clustered else ("in", "outside of")
+        raise BrokerRefused(
+            f"{where} {there} a cluster, where keys have other names than {here} one: let jobs end"
+            " where they were stored, or use another namespace"
+        )
     if 0 < schema < _SCHEMA:
         raise BrokerRefused(
-            f"{shown}: namespace {desk.address.namespace!r} was laid out before the first release"
-            f" (layout {schema}, this one knows {_SCHEMA}): let the version that wrote it empty it, or"
-            " use another namespace"
+            f"{where} before the first release (layout {schema}, this one knows {_SCHEMA}): let the"
+            " version that wrote it empty it, or use another namespace"
         )
-    if schema != _SCHEMA:
-        raise BrokerRefused(
-            f"{shown}: namespace {desk.address.namespace!r} was laid out by a newer version"
-            f" (layout {schema}, this one knows {_SCHEMA}): update treadle-redis"
-        )
-    return found
+    raise BrokerRefused(
+        f"{where} by a newer version (layout {schema}, this one knows {_SCHEMA}): update treadle-redis"
+    )
 
 
 async def describe(desk: Desk) -> Description:
@@ -91,13 +107,10 @@ async def describe(desk: Desk) -> Description:
     found = await info(desk.links)
     fsync = await _setting(desk.links, "appendfsync")
     address = desk.address
-    where = str(address.place)
-    if address.sentinels:
-        where = f"{address.service} of {', '.join(map(str, address.sentinels))}"
     is_valkey = "valkey_version" in found
     version = found.get("valkey_version") or found.get("redis_version", "?")
     detail = (
-        ("server", f"{where}, database {address.database}"),
+        ("server", await _where(address, is_clustered=is_clustered(found))),
         ("appendonly", _APPENDONLY.get(found.get("aof_enabled", ""), "unknown")),
         ("appendfsync", fsync or "unknown"),
         ("maxmemory", found.get("maxmemory_human", "?")),
@@ -114,6 +127,18 @@ async def describe(desk: Desk) -> Description:
         detail=detail,
         warnings=tuple(_warnings(desk, found, fsync)),
     )
+
+
+async def _where(address: Address, *, is_clustered: bool) -> str:
+    if is_clustered:
+        reached = await dial(address)
+        await reached.channel.disconnect(nowait=True)
+        namespace = address.namespace
+        return f"cluster, node {reached.place}: it has slot {slot(namespace)}, of {namespace!r}"
+    where = str(address.place)
+    if address.sentinels:
+        where = f"{address.service} of {', '.join(map(str, address.sentinels))}"
+    return f"{where}, database {address.database}"
 
 
 def _durability(found: Info, fsync: str, replicas: int) -> Durability:
@@ -163,7 +188,7 @@ def _of_replicas(desk: Desk, found: Info) -> list[str]:
             " writes fail until they are"
         )
         return [said]
-    if address.sentinels and not address.replicas:
+    if (address.sentinels or is_clustered(found)) and not address.replicas:
         said = (
             "a failover may lose the last writes, since replicas get them afterwards: add"
             " `replicas=1` to the URL to wait for one"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     BusyLoadingError,
     ClusterDownError,
+    MovedError,
     NoPermissionError,
     ReadOnlyError,
     RedisError,
@@ -23,13 +25,18 @@ class NotReached(BrokerUnavailable):
     """The server was not reached: the call had no effect."""
 
 
+class NotNow(NotReached):
+    """This server does not serve the namespace for the moment, or no more: the call had no effect."""
+
+
 class ReplyLost(BrokerUnavailable):
     """The call was sent, and no reply came: it may have had its effect."""
 
 
 _FULL: Final = ("OOM ", "MISCONF ")
-_AWAY: Final = ("LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "NOREPLICAS ")
-_AWAY_ERRORS: Final = (BusyLoadingError, ClusterDownError, TryAgainError)
+_AWAY: Final = ("LOADING ", "BUSY ", "MASTERDOWN ", "NOREPLICAS ")
+_DOWN: Final = "while the cluster is down"
+"""Said of a script's commands, where a cluster that is down may be read."""
 _PASSWORD: Final = ("NOAUTH", "WRONGPASS", "invalid username-password")
 _WHERE: Final = " script: "
 """What stands behind it in a message is a place in a script, which says nothing to a user."""
@@ -47,7 +54,9 @@ def unreachable(error: Exception, shown: str) -> NotReached | BrokerRefused:
     if isinstance(error, NoPermissionError):
         return _forbidden(str(error), shown)
     if isinstance(error, ResponseError) and not isinstance(error, BusyLoadingError):
-        return BrokerRefused(f"{shown}: the server refuses the connection ({error})")
+        said = f"{shown}: the server refuses the connection ({error})"
+        more = ": take the number of the database out of the URL" if "SELECT" in said else ""
+        return BrokerRefused(said + more)
     return NotReached(f"{shown} cannot be reached: {_said(error)}")
 
 
@@ -63,7 +72,11 @@ def refused(error: RedisError, shown: str, doing: str) -> BrokerError:
     said, _, _ = str(error).partition(_WHERE)
     if said.startswith(_FULL) or "maxmemory" in said:
         return StorageFull(f"{shown}: {_SET_FULL.format(said=said)}")
-    if said.startswith(_AWAY) or isinstance(error, _AWAY_ERRORS):
+    if isinstance(error, MovedError | AskError | TryAgainError | ClusterDownError) or _DOWN in said:
+        return _not_now(error, shown)
+    if said.startswith("UNBLOCKED "):
+        return NotNow(f"{shown} is no primary any more: {said}")
+    if said.startswith(_AWAY) or isinstance(error, BusyLoadingError):
         return NotReached(f"{shown} does not serve now: {said}")
     if isinstance(error, ReadOnlyError) or said.startswith("READONLY"):
         return NotReached(f"{shown} is a read-only replica now: use the address of the primary")
@@ -82,6 +95,20 @@ def refused(error: RedisError, shown: str, doing: str) -> BrokerError:
             " nothing. Remove what is foreign, or use another namespace"
         )
     return BrokerRefused(f"{shown}: the server answered {said}")
+
+
+def _not_now(error: RedisError, shown: str) -> NotNow:
+    if isinstance(error, ClusterDownError) or _DOWN in str(error):
+        return NotNow(
+            f"{shown}: the cluster is down ({error}): a primary is missing and nobody took its place."
+            " Look at `redis-cli cluster info`, and start its nodes"
+        )
+    if isinstance(error, MovedError):
+        return NotNow(f"{shown}: the namespace is on another node of the cluster now ({error})")
+    return NotNow(
+        f"{shown}: the slot of this namespace is being moved to another node, and nothing is read or"
+        " written till it is there. If nobody moves it any more: `redis-cli --cluster fix`"
+    )
 
 
 def _forbidden(said: str, shown: str) -> BrokerRefused:

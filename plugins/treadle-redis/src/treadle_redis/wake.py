@@ -12,16 +12,19 @@ told between a look and the wait ends the wait at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
-from treadle_redis import scripts
+from treadle_redis import keys, scripts
 from treadle_redis.address import Address
 from treadle_redis.link import Argument, Link
 from treadle_redis.links import Links
+from treadle_redis.trouble import NotNow
 
 _LONGEST_S: Final = 2.0
 _SHORTEST_S: Final = 0.002
+_PAUSE_S: Final = 0.05
 
 
 class Bell:
@@ -35,13 +38,11 @@ class Bell:
     async def wait(self, queues: Sequence[str], seconds: float) -> None:
         """Return when a marker was found or the time is over; it may be sooner than asked."""
         seconds = min(max(seconds, _SHORTEST_S), _LONGEST_S)
-        namespace = self._address.namespace
-        keys = [f"{{{namespace}:{queue}}}:k" for queue in queues]
-        if not keys:
+        if not queues:
             await asyncio.sleep(seconds)
             return
         try:
-            await self._block("BLPOP", *keys, f"{seconds:.3f}")
+            await self._block(partial(self._pop, queues, seconds))
         except asyncio.CancelledError:
             if self._links.is_open:
                 # What it may have heard is for others to act on.
@@ -51,8 +52,9 @@ class Bell:
     async def hear(self, last: int, seconds: float) -> None:
         """Return when there is an event behind the last one that was seen, or the time is over."""
         block_ms = int(min(max(seconds, _SHORTEST_S), _LONGEST_S) * 1_000)
-        stream = f"{{{self._address.namespace}}}:es"
-        await self._block("XREAD", "BLOCK", block_ms, "STREAMS", stream, f"{last}-1")
+        stream = keys.woken(self._address.namespace)
+        read = ("XREAD", "BLOCK", block_ms, "STREAMS", stream, f"{last}-1")
+        await self._block(lambda link: self._call(link, *read))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -61,10 +63,20 @@ class Bell:
                 await link.close()
         self._free.clear()
 
-    async def _block(self, *command: Argument) -> None:
+    async def _pop(self, queues: Sequence[str], seconds: float, link: Link) -> None:
+        mode = await link.is_clustered()
+        names = [keys.markers(self._address.namespace, each, is_clustered=mode) for each in queues]
+        await self._call(link, "BLPOP", *names, f"{seconds:.3f}")
+
+    async def _call(self, link: Link, *command: Argument) -> None:
+        await link.call(*command, timeout_s=_LONGEST_S + self._address.timeout_s)
+
+    async def _block(self, call: Callable[[Link], Awaitable[None]]) -> None:
         link = self._free.pop() if self._free else Link(self._address)
         try:
-            await link.call(*command, timeout_s=_LONGEST_S + self._address.timeout_s)
+            await call(link)
+        except NotNow:
+            await asyncio.sleep(_PAUSE_S)  # the look that follows tells what there is to tell
         except asyncio.CancelledError:
             await link.close()
             raise

@@ -1,6 +1,6 @@
 -- What every script stands on: names of keys, the instant, and writes that are kept back.
 --
--- KEYS   1 = {namespace}:n, so that a client can tell which node is meant
+-- KEYS   1 = {namespace}:n, so that a client can tell which node is meant; 2 is of cluster.lua
 -- ARGV   1 = namespace
 -- INVARIANTS
 --   A script first reads and computes, then `flush` writes. What reads an index that this script
@@ -25,7 +25,7 @@ local pending, pending_fields, bells, told, ran = {}, {}, {}, { n = 0 }, {}
 local function names(queue)
   local found = known_names[queue]
   if not found then
-    local p = '{' .. NS .. ':' .. queue .. '}:'
+    local p = tag(NS, queue)
     found = {
       records = p .. 'j', memories = p .. 'm', forget = p .. 'x', unique = p .. 'u',
       children = p .. 'c', looks = p .. 'b', finals = p .. 'f', numbers = p .. 'n',
