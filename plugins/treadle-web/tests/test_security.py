@@ -21,7 +21,6 @@ from treadle_web.serving import listen, serve_until_told
 from treadle import Jobs
 
 PATIENCE_S = 60.0
-AUDIT = "treadle.audit"
 HEAD = b"GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n"
 
 Ask = Callable[[int], Any]
@@ -210,35 +209,3 @@ def test_tokens_are_compared_in_constant_time_only() -> None:
 
     assert source.count("compare_digest(") == 2
     assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Eq)]
-
-
-@pytest.mark.security(15)
-def test_what_no_history_of_a_job_tells_is_in_the_audit_log(
-    served: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    served.create(id="one")
-    served.fail("no paper")
-    mark = served.get("/api/v1/dlq").json()["items"][0]["fingerprint"]
-    caplog.set_level("INFO", logger="treadle.audit")
-
-    served.post("/api/v1/queues/default/pause")
-    served.post("/api/v1/queues/default/resume")
-    served.post("/api/v1/cron/nightly/pause")
-    served.post("/api/v1/cron/nightly/resume")
-    served.post(f"/api/v1/dlq/groups/{mark}/discard")
-    served.post("/api/v1/jobs/bulk", {"action": "cancel", "filter": {}})
-    served.client.delete("/api/v1/jobs/one")
-
-    told = [(one.message, getattr(one, "by", "")) for one in caplog.records if one.name == AUDIT]
-    assert told == [
-        (event, "http:anybody")
-        for event in (
-            "queue_paused",
-            "queue_resumed",
-            "schedule_paused",
-            "schedule_resumed",
-            "dead_letters_discard",
-            "jobs_bulk",
-            "job_deleted",
-        )
-    ]

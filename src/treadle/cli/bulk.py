@@ -20,7 +20,7 @@ from treadle.domain.job import Record
 from treadle.domain.outcome import CancelAsked, DiscardAsked, Refused, RetryAsked
 from treadle.domain.state import Shown, State
 from treadle.errors import BrokerError, IllegalTransition, JobNotFound, KeyHeld
-from treadle.runtime.client import Client
+from treadle.runtime.client import Client, Done
 
 CHUNK = 500
 Asked = CancelAsked | RetryAsked | DiscardAsked
@@ -100,8 +100,8 @@ async def _matching(broker: Broker, filter: Filter) -> AsyncGenerator[tuple[int,
 
 async def act(
     client: Client, now: int, records: Sequence[Record], asked: Asked, tally: Tally
-) -> None:
-    """Ask the same of each record, and count what came of it.
+) -> list[Done]:
+    """Ask the same of each record, count what came of it, and tell what was done.
 
     Raises:
         BrokerError: if a write could not be made; what was done before stays done.
@@ -109,14 +109,17 @@ async def act(
     allowed = [record for record in records if _is_allowed(record, asked, now)]
     tally.skipped += len(records) - len(allowed)
     answers = await client.ask([record.ref for record in allowed], asked)
+    acted: list[Done] = []
     for record, answer in zip(allowed, answers, strict=True):
         match answer:
-            case None:
+            case Done():
                 tally.count(record, asked)
+                acted.append(answer)
             case IllegalTransition() | KeyHeld() | JobNotFound() | BrokerError():
                 tally.skipped += 1
             case _:
                 raise answer
+    return acted
 
 
 def tell(now: int, records: Sequence[Record], asked: Asked, tally: Tally) -> None:

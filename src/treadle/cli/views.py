@@ -50,6 +50,9 @@ class HistoryView(Struct, frozen=True, kw_only=True):
     reason: str | None
     error: ErrorInfo | None
     by: str | None
+    before: str | None
+    """The state in which that person found the job; null if no person did this."""
+    after: str | None
 
 
 class LogView(Struct, frozen=True, kw_only=True):
@@ -159,4 +162,6 @@ def history_view(row: HistoryRow) -> HistoryView:
         reason=row.reason or None,
         error=row.error,
         by=row.by or None,
+        before=row.before or None,
+        after=row.after or None,
     )

@@ -167,6 +167,10 @@ class HistoryRow(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     error: ErrorInfo | None = None
     by: str = ""
     """Who asked for it, for what an operator did."""
+    before: str = ""
+    """The state that it was in, as people see it, for what an operator did."""
+    after: str = ""
+    """The state that it came to."""
 
 
 class FaultCode(StrEnum):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
+from treadle.domain.acts import state_after, state_before
 from treadle.domain.endings import end_cancelled, row
 from treadle.domain.head import next_look_ms
 from treadle.domain.job import NOW, After, Policy, Record, Ref
@@ -14,7 +17,8 @@ def cancel_asked(record: Record, policy: Policy, now: int, by: str) -> Write:
     head = record.head
     if head.state is State.RUNNING:
         return CancelRequest(queue=record.job.queue, id=record.job.id, fence=head.fence)
-    return end_cancelled(record, policy, now, Event.CANCEL, Reason.CANCELLED, by=by)
+    ended = end_cancelled(record, policy, now, Event.CANCEL, Reason.CANCELLED, by=by)
+    return _told(record, ended, now)
 
 
 def look(record: Record, seen: LookedAt, policy: Policy, now: int) -> Change:
@@ -51,7 +55,7 @@ def look(record: Record, seen: LookedAt, policy: Policy, now: int) -> Change:
 def reschedule(record: Record, asked: RescheduleAsked, now: int) -> Change:
     """Move a waiting job in time, or give it another body."""
     head = record.head
-    return Change(
+    moved = Change(
         queue=record.job.queue,
         id=record.job.id,
         fence=head.fence,
@@ -66,11 +70,12 @@ def reschedule(record: Record, asked: RescheduleAsked, now: int) -> Change:
         history=row(record, Event.RESCHEDULE, now, by=asked.by),
         job=asked.job,
     )
+    return _told(record, moved, now)
 
 
 def retry(record: Record, now: int, by: str) -> Change:
     """Start a new run of a final job: counters, expiry and result are cleared, history stays."""
-    return Change(
+    again = Change(
         queue=record.job.queue,
         id=record.job.id,
         fence=record.head.fence,
@@ -80,4 +85,15 @@ def retry(record: Record, now: int, by: str) -> Change:
         attempt=0,
         history=row(record, Event.RETRY, now, reason=record.head.reason, by=by),
         fresh=True,
+    )
+    return _told(record, again, now)
+
+
+def _told(record: Record, change: Change, now: int) -> Change:
+    """Write into the row of the history what was before, and what is after."""
+    if change.history is None:
+        return change
+    before, after = state_before(record, now), state_after(record, change, now)
+    return structs.replace(
+        change, history=structs.replace(change.history, before=before, after=after)
     )

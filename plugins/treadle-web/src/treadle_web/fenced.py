@@ -10,7 +10,8 @@ from treadle.domain.decide import decide
 from treadle.domain.job import Record, Ref
 from treadle.domain.limits import JOB_ID
 from treadle.domain.outcome import CancelAsked, DiscardAsked, Refused, RetryAsked
-from treadle.errors import IllegalTransition, JobNotFound, KeyHeld
+from treadle.errors import IllegalTransition, JobNotFound, KeyHeld, TreadleError
+from treadle.runtime.client import Done, done
 from treadle_web.operation import Ask
 from treadle_web.problems import Refusal, invalid
 from treadle_web.requests import given
@@ -45,39 +46,44 @@ async def ref_of(ask: Ask[Any, Any]) -> Ref:
     return next((record.ref for record in found if record is not None), refs[0])
 
 
-async def act(ask: Ask[Any, Any], asked: Asked) -> None:
-    """Let something happen to the job of a path.
+async def act(ask: Ask[Any, Any], asked: Asked, event: str) -> None:
+    """Let something happen to the job of a path, and write to the audit log that it did.
 
     Raises:
         JobNotFound, IllegalTransition, KeyHeld: if it cannot happen.
         Refusal: 412 if the job is not as the caller saw it.
     """
+    ask.audit_jobs(event, [await _act(ask, asked)])
+
+
+async def _act(ask: Ask[Any, Any], asked: Asked) -> Done:
     ref, tag = await ref_of(ask), ask.request.headers.get(HEADER, "*").strip()
     if tag == "*":
-        (error,) = await ask.web.client.ask([ref], asked)
-        if error is not None:
-            raise error
-        return
+        (answer,) = await ask.web.client.ask([ref], asked)
+        if isinstance(answer, TreadleError):
+            raise answer
+        return answer
     found = _TAG.fullmatch(tag)
     if found is None:
         raise invalid(f'{HEADER} is the ETag of a job, such as "3", or *', f"$header.{HEADER}")
-    await _under(ask, ref, asked, int(found[1]))
+    return await _under(ask, ref, asked, int(found[1]))
 
 
-async def _under(ask: Ask[Any, Any], ref: Ref, asked: Asked, fence: int) -> None:
+async def _under(ask: Ask[Any, Any], ref: Ref, asked: Asked, fence: int) -> Done:
     """Write once, under the fence that the caller saw, or not at all."""
     record = await ask.web.client.get(ref)
     if record.forgotten:
         raise JobNotFound(f"job {ref.id} ended and its record was purged")
     if record.head.fence != fence:
         raise _moved_on(record)
-    decided = decide(record, asked, record.job.policy, await ask.web.now(), _NoChance())
+    now = await ask.web.now()
+    decided = decide(record, asked, record.job.policy, now, _NoChance())
     if isinstance(decided, Refused):
         raise IllegalTransition(decided.detail)
     (result,) = (await (await ask.web.broker()).apply([decided])).results
     match result:
         case Applied():
-            return
+            return done(record, decided, now)
         case Duplicate(record=holder):
             raise KeyHeld(f"job {holder.job.id} holds the unique key of job {ref.id} now")
         case Conflict(record=standing):

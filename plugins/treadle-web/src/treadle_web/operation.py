@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 
+from treadle.runtime.client import Done
 from treadle_web.problems import Refusal
 from treadle_web.streaming import Parts
 
@@ -96,9 +97,16 @@ class Ask(Struct, Generic[Q, B], kw_only=True):
             text = "this token is for some queues only, and this is about all"
             raise Refusal(403, "forbidden", text)
 
-    def audit(self, event: str, **fields: str) -> None:
-        """Write to the log who did something that no history of a job tells."""
-        _audit.info(event, extra={"by": self.by, **fields})
+    def audit(self, event: str, *, before: str, after: str, **what: str) -> None:
+        """Write to the log who did something to what, and how that was before and is after."""
+        _audit.info(event, extra={"by": self.by, **what, "before": before, "after": after})
+
+    def audit_jobs(self, event: str, acted: Iterable[Done]) -> None:
+        """Write to the log who did something to each of these jobs."""
+        for one in acted:
+            self.audit(
+                event, before=one.before, after=one.after, queue=one.ref.queue, job=one.ref.id
+            )
 
 
 class Reply(Struct, kw_only=True):

@@ -87,6 +87,10 @@ class HistoryOut(Struct, frozen=True, kw_only=True):
     reason: str | None
     error: ErrorInfo | None
     by: str | None
+    """Who did it; null if no person did."""
+    before: str | None
+    """The state in which that person found the job."""
+    after: str | None
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -171,6 +175,8 @@ def history_out(row: HistoryRow) -> HistoryOut:
         reason=row.reason or None,
         error=row.error,
         by=row.by or None,
+        before=row.before or None,
+        after=row.after or None,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, assert_never
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from treadle.broker.base import Applied, Broker, Conflict, Duplicate
+from treadle.domain.acts import state_after, state_before
 from treadle.domain.decide import decide
 from treadle.domain.job import Job, Record, Ref
 from treadle.domain.outcome import (
@@ -30,11 +31,30 @@ _MOST_TRIES: Final = 10
 Asked = CancelAsked | RetryAsked | DiscardAsked | RescheduleAsked
 
 
-async def ask(lane: Lane, refs: Sequence[Ref], asked: Asked, rng: Rng) -> list[TreadleError | None]:
-    """Ask the same of several jobs; None for each that was done, else why it was not."""
+class Done(Struct, frozen=True, gc=False, kw_only=True):
+    """What was done to a job because it was asked."""
+
+    ref: Ref
+    before: str
+    """The state that it was in, as people see it."""
+    after: str
+    """The state that it came to, `cancel_requested` or `removed`."""
+
+
+def done(record: Record, write: Write, now: int) -> Done:
+    """Tell what a write did that was decided for a record at `now`."""
+    return Done(
+        ref=record.ref,
+        before=state_before(record, now),
+        after=state_after(record, write, now),
+    )
+
+
+async def ask(lane: Lane, refs: Sequence[Ref], asked: Asked, rng: Rng) -> list[Done | TreadleError]:
+    """Ask the same of several jobs; tell for each what was done, or why it was not."""
     broker = await lane.broker()
     await _know_the_time(lane, broker)
-    answers: list[TreadleError | None] = []
+    answers: list[Done | TreadleError] = []
     for start in range(0, len(refs), BATCH):
         some = refs[start : start + BATCH]
         answers += await _ask_some(lane, broker, some, await broker.get(some), asked, rng)
@@ -68,8 +88,8 @@ async def _ask_some(
     records: Sequence[Record | None],
     asked: Asked,
     rng: Rng,
-) -> list[TreadleError | None]:
-    answers: list[TreadleError | None] = [None] * len(refs)
+) -> list[Done | TreadleError]:
+    answers: dict[int, Done | TreadleError] = {}
     pending = dict(enumerate(records))
     for _ in range(_MOST_TRIES):
         writes: dict[int, Write] = {}
@@ -77,10 +97,10 @@ async def _ask_some(
             decided = _decided(refs[index], record, asked, lane.clock.now_ms(), rng)
             if isinstance(decided, TreadleError):
                 answers[index] = decided
-            else:
-                writes[index] = decided
+            else:  # the answer holds if nobody was faster
+                writes[index], answers[index] = decided
         if not writes:
-            return answers
+            break
         settled = await broker.apply(list(writes.values()))
         lane.synced(settled.now)
         pending = {}
@@ -95,22 +115,23 @@ async def _ask_some(
                         pending[index] = record
                 case _:
                     assert_never(result)
-    for index in pending:
-        answers[index] = BrokerError(
-            f"job {refs[index].id} changed {_MOST_TRIES} times while it was asked to change: try again"
-        )
-    return answers
+    else:
+        for index in pending:
+            answers[index] = BrokerError(
+                f"job {refs[index].id} changed {_MOST_TRIES} times while it was asked to change: try again"
+            )
+    return [answers[index] for index in range(len(refs))]
 
 
 def _decided(
     ref: Ref, record: Record | None, asked: Asked, now: int, rng: Rng
-) -> Write | TreadleError:
+) -> tuple[Write, Done] | TreadleError:
     if record is None or record.forgotten:
         return not_found(ref, record)
     decided = decide(record, asked, record.job.policy, now, rng)
     if isinstance(decided, Refused):
         return IllegalTransition(decided.detail)
-    return decided
+    return decided, done(record, decided, now)
 
 
 def _was_ours(write: Write, record: Record | None) -> bool:

@@ -37,7 +37,7 @@ from treadle.domain.state import FINAL
 from treadle.domain.unique import OnConflict
 from treadle.errors import NotAccepted, ResultTimeout, TreadleError, Uncertain
 from treadle.runtime.client.accepting import key_held, refusal, together
-from treadle.runtime.client.ask import Asked, ask, not_found, replace
+from treadle.runtime.client.ask import Asked, Done, ask, not_found, replace
 from treadle.runtime.client.check import JobCheck
 from treadle.runtime.client.ending import Decode, result_of
 from treadle.runtime.client.flights import FLIGHT_JOBS, Echo, Result
@@ -215,8 +215,8 @@ class Client:
         """
         await self._ask_one(ref, RescheduleAsked(due=due, by=by))
 
-    async def ask(self, refs: Sequence[Ref], asked: Asked) -> list[TreadleError | None]:
-        """Ask the same of many jobs, in batches; None for each that was done, else why it was not."""
+    async def ask(self, refs: Sequence[Ref], asked: Asked) -> list[Done | TreadleError]:
+        """Ask the same of many jobs, in batches; tell of each what was done, or why it was not."""
         return await ask(self._lane(), refs, asked, self._rng)
 
     async def find(
@@ -259,9 +259,9 @@ class Client:
         return self._broker_clock.now_ms()
 
     async def _ask_one(self, ref: Ref, asked: Asked) -> None:
-        (error,) = await self.ask([ref], asked)
-        if error is not None:
-            raise error
+        (answer,) = await self.ask([ref], asked)
+        if isinstance(answer, TreadleError):
+            raise answer
 
     async def _settle_one(self, lane: Lane, job: Spec, result: Result) -> Job[Any]:
         answer = await self._settle(lane, job, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from msgspec import Struct, UnsetType
 
@@ -12,6 +13,12 @@ from treadle.errors import ConfigurationError
 from treadle_web.operation import Ask, Nothing, Reply, Scope, operation, reply
 from treadle_web.problems import invalid
 from treadle_web.requests import Action, Bulk, filter_of, given
+
+_EVENTS: Final = {
+    Action.CANCEL: "job_cancelled",
+    Action.RETRY: "job_retried",
+    Action.DELETE: "job_deleted",
+}
 
 
 class BulkDone(Struct, frozen=True, kw_only=True):
@@ -45,12 +52,11 @@ async def bulk_jobs(ask: Ask[Nothing, Bulk]) -> Reply:
         if body.dry_run:
             tell(page.now, page.records, asked, tally)
         else:
-            await act(client, page.now, page.records, asked, tally)
+            acted = await act(client, page.now, page.records, asked, tally)
+            ask.audit_jobs(_EVENTS[body.action], acted)
         cursor = page.cursor
         if cursor is None or time.monotonic() > until:
             break
-    if not body.dry_run:
-        ask.audit("jobs_bulk", action=body.action.value, done=str(tally.done))
     return reply(
         BulkDone(
             action=body.action,

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from treadle.domain.job import Job
+from treadle.domain.job import At, Job
 from treadle.errors import NotAccepted, TreadleError
 from treadle.runtime.handle import Job as Handle
 from treadle_web.idempotency import (
@@ -117,7 +117,8 @@ def _item(web: Web, job: Job, answer: Handle[Any] | NotAccepted) -> Item:
 def _created(web: Web, job: Job, handle: Handle[Any]) -> Created:
     # None: a reply was lost and the same content is there, so it is ours as far as anybody can tell.
     is_new = handle.is_new is not False
-    state = first_state(job, web.client.now_ms()) if is_new else handle.state
+    now = web.client.now_ms() if isinstance(job.due, At) else 0
+    state = first_state(job, now) if is_new else handle.state
     return Created(id=handle.id, queue=handle.queue, type=handle.type, state=state, is_new=is_new)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from treadle.cli.cron_views import CronView, cron_view
+from treadle.cli.cron_views import CronView, cron_view, state_of
 from treadle.runtime.schedules import Listed
 from treadle_web.idempotency import Created, first_state
 from treadle_web.operation import Ask, Nothing, Reply, Scope, operation, reply
@@ -56,8 +56,7 @@ async def pause_cron(ask: Ask[Nothing, None]) -> Reply:
     """Fire no ticks until it is resumed; jobs that exist go on."""
     found = await _listed(ask)
     await ask.web.jobs.schedules.pause(found.entry.name, by=ask.by)
-    ask.audit("schedule_paused", schedule=found.entry.name)
-    return await read_cron.handler(ask)
+    return await _changed(ask, "schedule_paused", found)
 
 
 @operation(
@@ -67,8 +66,7 @@ async def resume_cron(ask: Ask[Nothing, None]) -> Reply:
     """Fire ticks again, from now on: nothing is caught up."""
     found = await _listed(ask)
     await ask.web.jobs.schedules.resume(found.entry.name)
-    ask.audit("schedule_resumed", schedule=found.entry.name)
-    return await read_cron.handler(ask)
+    return await _changed(ask, "schedule_resumed", found)
 
 
 @operation(
@@ -84,10 +82,25 @@ async def run_cron(ask: Ask[Nothing, None]) -> Reply:
     found = await _listed(ask)
     job = await ask.web.jobs.schedules.job(found.entry.name)
     (handle,) = await ask.web.client.enqueue([job])
-    ask.audit("schedule_run", schedule=found.entry.name, job=handle.id)
     state = first_state(job, ask.web.client.now_ms())
+    ask.audit(
+        "schedule_run",
+        before="absent",
+        after=state.value,
+        schedule=found.entry.name,
+        queue=handle.queue,
+        job=handle.id,
+    )
     made = Created(id=handle.id, queue=handle.queue, type=handle.type, state=state, is_new=True)
     return reply(made, 201)
+
+
+async def _changed(ask: Ask[Nothing, None], event: str, found: Listed) -> Reply:
+    """Write to the audit log how a schedule was and is, and answer with it."""
+    now, stands = await ask.web.now(), await _listed(ask)
+    name, before, after = found.entry.name, state_of(found), state_of(stands)
+    ask.audit(event, before=before, after=after, schedule=name)
+    return reply(_out(stands, now))
 
 
 async def _listed(ask: Ask[Nothing, None]) -> Listed:

@@ -85,7 +85,7 @@ async def list_dead(ask: Ask[DeadQuery, None]) -> Reply:
 async def retry_dead(ask: Ask[InQueue, None]) -> Reply:
     """Run a dead letter again: a new run, with all its attempts."""
     await _refuse_living(ask)
-    await act(ask, RetryAsked(by=ask.by))
+    await act(ask, RetryAsked(by=ask.by), "dead_letter_retried")
     return await read_job.handler(ask)
 
 
@@ -101,8 +101,7 @@ async def retry_dead(ask: Ask[InQueue, None]) -> Reply:
 async def discard_dead(ask: Ask[InQueue, None]) -> Reply:
     """Remove a dead letter for good; its id is remembered for a while."""
     await _refuse_living(ask)
-    await act(ask, DiscardAsked(by=ask.by))
-    ask.audit("dead_letter_discarded", job=ask.path["id"])
+    await act(ask, DiscardAsked(by=ask.by), "dead_letter_discarded")
     return Reply(status=204)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Annotated, Any, Final, Literal
 
@@ -120,7 +119,7 @@ async def stream_events(ask: Ask[EventQuery, None]) -> Reply:
         if isinstance(error, ConfigurationError):
             raise invalid(str(error), "$query.since") from None
         raise
-    ask.request.scope[PATIENCE].deadline = math.inf
+    ask.request.scope[PATIENCE].lift()
     return Reply(media_type=TEXT, headers={"X-Accel-Buffering": "no"}, parts=stream)
 
 

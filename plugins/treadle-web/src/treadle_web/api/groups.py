@@ -103,7 +103,7 @@ async def group_dead(ask: Ask[GroupQuery, None]) -> Reply:
 )
 async def retry_group(ask: Ask[Nothing, GroupAct | None]) -> Reply:
     """Run again all dead letters that died of the same, or count them."""
-    return await _act_on_group(ask, "retry", RetryAsked(by=ask.by))
+    return await _act_on_group(ask, "dead_letter_retried", RetryAsked(by=ask.by))
 
 
 @operation(
@@ -116,11 +116,11 @@ async def retry_group(ask: Ask[Nothing, GroupAct | None]) -> Reply:
 )
 async def discard_group(ask: Ask[Nothing, GroupAct | None]) -> Reply:
     """Remove for good all dead letters that died of the same, or count them."""
-    return await _act_on_group(ask, "discard", DiscardAsked(by=ask.by))
+    return await _act_on_group(ask, "dead_letter_discarded", DiscardAsked(by=ask.by))
 
 
 async def _act_on_group(
-    ask: Ask[Nothing, GroupAct | None], name: str, asked: RetryAsked | DiscardAsked
+    ask: Ask[Nothing, GroupAct | None], event: str, asked: RetryAsked | DiscardAsked
 ) -> Reply:
     """Walk along the dead letters, a chunk at a time, for as long as one request may."""
     body, mark = ask.body or GroupAct(), ask.path["fingerprint"]
@@ -137,12 +137,10 @@ async def _act_on_group(
         if body.dry_run:
             tell(page.now, group, asked, tally)
         else:
-            await act(ask.web.client, page.now, group, asked, tally)
+            ask.audit_jobs(event, await act(ask.web.client, page.now, group, asked, tally))
         examined, cursor = examined + len(page.records), page.cursor
         if cursor is None or time.monotonic() > until:
             break
-    if not body.dry_run:
-        ask.audit(f"dead_letters_{name}", fingerprint=mark, done=str(tally.done))
     return reply(
         GroupDone(
             fingerprint=mark,

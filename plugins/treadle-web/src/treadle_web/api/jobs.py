@@ -67,7 +67,7 @@ async def read_job(ask: Ask[InQueue, None]) -> Reply:
 )
 async def cancel_job(ask: Ask[InQueue, None]) -> Reply:
     """Cancel a job: at once if it waits, else its worker is asked to stop it."""
-    await act(ask, CancelAsked(by=ask.by))
+    await act(ask, CancelAsked(by=ask.by), "job_cancelled")
     return await read_job.handler(ask)
 
 
@@ -82,7 +82,7 @@ async def cancel_job(ask: Ask[InQueue, None]) -> Reply:
 )
 async def retry_job(ask: Ask[InQueue, None]) -> Reply:
     """Start a new run of a final job; its history stays."""
-    await act(ask, RetryAsked(by=ask.by))
+    await act(ask, RetryAsked(by=ask.by), "job_retried")
     return await read_job.handler(ask)
 
 
@@ -97,8 +97,7 @@ async def retry_job(ask: Ask[InQueue, None]) -> Reply:
 )
 async def delete_job(ask: Ask[InQueue, None]) -> Reply:
     """Remove the record of a final job; its id is remembered for a while."""
-    await act(ask, DiscardAsked(by=ask.by))
-    ask.audit("job_deleted", job=ask.path["id"])
+    await act(ask, DiscardAsked(by=ask.by), "job_deleted")
     return Reply(status=204)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from treadle.broker.base import QueueStats
 from treadle.domain.limits import NAME
 from treadle_web.operation import Ask, Nothing, Reply, Scope, operation, reply
 from treadle_web.problems import Refusal
+
+_PAUSED: Final = "paused"
+_ACTIVE: Final = "active"
 
 
 class QueueOut(Struct, frozen=True, kw_only=True):
@@ -104,7 +109,9 @@ async def resume_queue(ask: Ask[Nothing, None]) -> Reply:
 async def _set_paused(ask: Ask[Nothing, None], *, paused: bool) -> Reply:
     found = await _queue(ask)
     await (await ask.web.broker()).pause(found.queue, paused)
-    ask.audit("queue_paused" if paused else "queue_resumed", queue=found.queue)
+    event, after = ("queue_paused", _PAUSED) if paused else ("queue_resumed", _ACTIVE)
+    before = _PAUSED if found.paused else _ACTIVE
+    ask.audit(event, before=before, after=after, queue=found.queue)
     return reply(await _queue(ask))
 
 
