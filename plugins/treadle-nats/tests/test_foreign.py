@@ -171,7 +171,7 @@ async def _snapshot(broker: NatsBroker) -> snapshots.Manifest:
         assert link is not None
         assert log is not None
         await snapshots.save(link, log, "test", 0)
-        manifest, _ = await snapshots._latest(link, log.life)
+        manifest, _ = await snapshots.latest(link, log.life)
         assert manifest is not None
         return manifest
 

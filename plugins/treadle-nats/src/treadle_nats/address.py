@@ -14,7 +14,7 @@ from treadle.errors import ConfigurationError
 
 _OPTIONS: Final = (
     *("ca", "cert", "key", "creds", "domain", "prefix", "servers", "timeout_ms"),
-    *("replicas", "storage", "max_bytes", "log_bytes", "sync", "time"),
+    *("replicas", "storage", "max_bytes", "log_bytes", "sync", "time", "leave"),
 )
 _PORT: Final = 4222
 _MOST_BYTES: Final = 2**50
@@ -50,6 +50,9 @@ class Address(Struct, frozen=True, kw_only=True):
     """The user says that the server syncs each write (`sync_interval: always`)."""
     client_time: bool = False
     """Time comes from the clocks of clients: for tests that move time."""
+
+    leave: bool = True
+    """Who ends leaves its tables for the next process of its user on this machine, which takes them."""
 
     @property
     def stream(self) -> str:
@@ -117,6 +120,7 @@ def locate(url: BrokerUrl) -> Address:
         log_bytes=_number(url, "log_bytes", 16 * 1024 * 1024, 65_536),
         synced=url.option("sync", "default", ("default", "always")) == "always",
         client_time=url.option("time", "server", ("server", "client")) == "client",
+        leave=url.option("leave", "yes", ("yes", "no")) == "yes",
     )
 
 

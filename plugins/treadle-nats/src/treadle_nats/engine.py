@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from treadle.broker.sqlite.transaction import Effects
 from treadle.errors import BrokerError, BrokerRefused, BrokerUnavailable
-from treadle_nats import snapshots
+from treadle_nats import leavings, snapshots
 from treadle_nats.address import Address
 from treadle_nats.bells import EVENTS, Bells
 from treadle_nats.link import Link, ours
@@ -88,7 +88,11 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.leave(BrokerUnavailable("the broker was disconnected"))
+        try:
+            if self.log is not None and self.link is not None and self.address.leave:
+                await leavings.put(self.link, self.log)
+        finally:
+            await self.leave(BrokerUnavailable("the broker was disconnected"))
 
     # -- what is asked
 
@@ -184,12 +188,13 @@ class Engine:
         standing = await ready(self.link)
         if standing.client_time != self.address.client_time:
             raise BrokerRefused(f"{self.address.shown}: time=... is not that of this namespace")
-        replica, manifest = await snapshots.begin(self.link, standing.life)
+        begun = await leavings.taken(self.link, standing.life) if self.address.leave else None
+        replica, manifest = begun or await snapshots.begin(self.link, standing.life)
         if manifest is not None and manifest.seq > standing.last:
             _log.warning("log_set_back", extra={"snapshot": manifest.seq, "last": standing.last})
             await cut(self.link, self.address.stream, manifest.seq + 1)
             standing = await ready(self.link)
-        log = self.log = Log(self.link, standing, replica, 0 if manifest is None else manifest.seq)
+        log = self.log = Log(self.link, standing, replica, replica.seq)
         log.snapshot = 0 if manifest is None else manifest.size
         log.on_effects = self._effects
         await log.begin(standing.last)

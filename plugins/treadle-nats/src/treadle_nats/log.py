@@ -134,8 +134,12 @@ class Log:
     @property
     def margin(self) -> int:
         """Return how many messages a cut leaves for readers that are behind: a quarter of the log at most."""
+        return min(_MARGIN, self.messages(self._link.address.log_bytes // 4))
+
+    def messages(self, size: int) -> int:
+        """Return about how many messages of the log have so many bytes."""
         usual = self.size // max(self.applied - self.first + 1, 1)
-        return min(_MARGIN, self._link.address.log_bytes // 4 // max(usual, 1))
+        return size // max(usual, 1)
 
     async def catch_up(self) -> None:
         """Read as far as the log goes at this moment."""

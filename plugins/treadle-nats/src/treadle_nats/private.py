@@ -1,6 +1,7 @@
 """A database of SQLite in a temporary file without a name: nobody else opens it, and nothing is left of it.
 
-Its bytes can be read and written beside SQLite: before the first statement, or after the last.
+Its bytes can be read and written beside SQLite: before the first statement, between two transactions, or
+after the last.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
+from pathlib import Path
 from typing import BinaryIO
 
 _UNSAFE = """
@@ -21,17 +23,23 @@ _UNSAFE = """
 def make() -> tuple[sqlite3.Connection, BinaryIO]:
     """Make an empty one; return its connection, for any thread, and its bytes."""
     handle, name = tempfile.mkstemp(prefix="treadle-nats-")
+    os.close(handle)
+    return adopt(Path(name))
+
+
+def adopt(path: Path) -> tuple[sqlite3.Connection, BinaryIO]:
+    """Take the name from a file that nobody else uses; return the same as `make`."""
     try:
-        file = open(handle, "r+b")  # noqa: PTH123, SIM115 - it is open already; the caller closes it
+        file = path.open("r+b")
         try:
             raw = sqlite3.connect(
-                name, isolation_level=None, check_same_thread=False, cached_statements=256
+                path, isolation_level=None, check_same_thread=False, cached_statements=256
             )
         except BaseException:
             file.close()
             raise
     finally:
-        os.unlink(name)  # noqa: PTH108 - the system keeps it until it is closed
+        path.unlink()  # the system keeps it until it is closed
     return raw, file
 
 

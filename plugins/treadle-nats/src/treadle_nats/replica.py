@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from msgspec import Struct
 
@@ -50,11 +50,11 @@ class Failed(Struct, frozen=True):
 class Replica:
     """The tables as they are after the last message that was read; used by one thread."""
 
-    def __init__(self, raw: sqlite3.Connection | None = None) -> None:
-        """Begin with empty tables, or with those of a private database that holds a snapshot."""
+    def __init__(self, raw: sqlite3.Connection | None = None, file: BinaryIO | None = None) -> None:
+        """Begin with empty tables, or with those of a private database; `file` has its bytes."""
         if raw is None:
             raw, file = private.make()
-            file.close()
+        self.file = file
         try:
             private.settle(raw, journal="MEMORY")
             raw.executescript(_SETTINGS)
@@ -62,6 +62,8 @@ class Replica:
             raw.executescript(_TABLES)
         except BaseException:
             raw.close()
+            if file is not None:
+                file.close()
             raise
         self.connection = Connection(raw)
 
@@ -71,9 +73,16 @@ class Replica:
         seq: int = raw.execute("SELECT seq FROM nats_read").fetchone()[0]
         return seq
 
+    @property
+    def seq(self) -> int:
+        """Return the number of the last message that is in the tables."""
+        return self.seq_of(self.connection.raw)
+
     def close(self) -> None:
         """Let go of the tables."""
         self.connection.close()
+        if self.file is not None:
+            self.file.close()
 
     @contextmanager
     def message(self, seq: int) -> Generator[None]:

@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import BinaryIO, Final
 
 import msgspec
@@ -56,7 +56,7 @@ async def begin(link: Link, life: Life) -> tuple[Replica, Manifest | None]:
         BrokerUnavailable: if the server does not answer, or no snapshot can be read whole.
     """
     for _ in range(_TRIES):
-        manifest, _ = await _latest(link, life)
+        manifest, _ = await latest(link, life)
         if manifest is None:
             return Replica(), None
         replica = await _load(link, life, manifest)
@@ -67,7 +67,7 @@ async def begin(link: Link, life: Life) -> tuple[Replica, Manifest | None]:
     raise BrokerUnavailable(f"{link.address.shown}: no snapshot of the log can be read")
 
 
-async def _latest(link: Link, life: Life) -> tuple[Manifest | None, int]:
+async def latest(link: Link, life: Life) -> tuple[Manifest | None, int]:
     """Return which snapshot counts, and the number of the last message that says so (0 = none)."""
     subject = f"{life.shelf}.manifest"
     stored = await stored_last(link, link.address.shelf, subject)
@@ -86,25 +86,26 @@ async def _load(link: Link, life: Life, manifest: Manifest) -> Replica | None:
     """Make the tables of a snapshot; None if it cannot be read whole."""
     raw, file = private.make()
     crc = count = 0
-    try:
-        with file:
+    with ExitStack() as held:
+        held.callback(raw.close)
+        held.enter_context(file)
+        try:
             subject = f"{life.shelf}.{manifest.id}"
             async for entry in Feed(link, link.address.shelf).read(manifest.first, f"{subject}.>"):
                 if count < manifest.pieces and entry.subject == f"{subject}.{count}":
                     file.write(entry.data)
                     crc = zlib.crc32(entry.data, crc)
                     count += 1
-        if count == manifest.pieces and crc == manifest.crc:
-            return Replica(raw)
-    except OSError as error:
-        raw.close()
-        raise BrokerUnavailable(f"cannot store the tables of the log here: {error}") from error
-    except sqlite3.DatabaseError:
-        pass
-    except BaseException:
-        raw.close()
-        raise
-    raw.close()
+            file.flush()
+            if count == manifest.pieces and crc == manifest.crc:
+                replica = Replica(raw, file)
+                held.pop_all()
+                return replica
+        except OSError as error:
+            text = f"cannot store the tables of the log here: {error}"
+            raise BrokerUnavailable(text) from error
+        except sqlite3.DatabaseError:
+            pass
     return None
 
 
@@ -115,7 +116,7 @@ async def save(link: Link, log: Log, writer: str, kept: int) -> None:
     nothing is done here.
     """
     await ready_shelf(link, log.life)
-    manifest, revision = await _latest(link, log.life)
+    manifest, revision = await latest(link, log.life)
     if manifest is not None:
         log.snapshot = manifest.size
         if manifest.seq + kept >= log.applied:
