@@ -1,4 +1,4 @@
-"""The interface inside of other applications: Starlette, FastAPI and Litestar, each below a prefix."""
+"""The interface below a prefix of other applications: Starlette, FastAPI, Litestar and Django."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from treadle_web import access, create_app
 from treadle_web.client import Client, JobEvent, New, NotFound
 
@@ -34,7 +34,47 @@ def _litestar(inner: Starlette, jobs: Jobs) -> ASGIApp:
     return app
 
 
-@pytest.mark.parametrize("mounted", [_starlette, _fastapi, _litestar])
+def _django(inner: Starlette, jobs: Jobs) -> ASGIApp:
+    """Pass on what is below the prefix, as the page for users says."""
+    del jobs  # it connects with the first request, and disconnects at the end
+    conf = import_module("django.conf")
+    if not conf.settings.configured:
+        http, urls = import_module("django.http"), import_module("django.urls")
+
+        def hello(_request: object) -> object:
+            return http.HttpResponse("from Django")
+
+        conf.settings.configure(
+            ALLOWED_HOSTS=["127.0.0.1"], ROOT_URLCONF=(urls.path("hello", hello),)
+        )
+    django: ASGIApp = import_module("django.core.asgi").get_asgi_application()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await inner(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith("/ops/jobs/"):
+            await inner({**scope, "root_path": "/ops/jobs"}, receive, send)
+        else:
+            await django(scope, receive, send)
+
+    return application
+
+
+MOUNTED = [_starlette, _fastapi, _litestar, _django]
+
+
+def test_what_is_not_below_the_prefix_is_django_s_own(
+    url: str, app_of: Callable[[str], Jobs], running: Any
+) -> None:
+    httpx: Any = import_module("httpx")
+    jobs = app_of(url)
+    outer = _django(create_app(jobs, access=access(open=True)), jobs)
+
+    with running(outer) as base:
+        assert httpx.get(f"{base}/hello").text == "from Django"
+
+
+@pytest.mark.parametrize("mounted", MOUNTED)
 def test_it_mounts_below_a_prefix(
     url: str,
     app_of: Callable[[str], Jobs],
@@ -62,7 +102,7 @@ def test_it_mounts_below_a_prefix(
     assert nowhere.headers["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("mounted", [_starlette, _fastapi, _litestar])
+@pytest.mark.parametrize("mounted", MOUNTED)
 def test_events_are_streamed_below_a_prefix(
     url: str,
     app_of: Callable[[str], Jobs],

@@ -10,7 +10,6 @@ from typing import Any, Final, cast
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -61,10 +60,10 @@ def create_app(
     web = Web(jobs, limits=limits, typed=typed)
     app = Starlette(
         routes=_routes(web, with_profile(OPERATIONS, profile)),
-        middleware=[Middleware(Edge, guard=Guard(web, access), limits=limits)],
         exception_handlers={HTTPException: _told},
         lifespan=_disconnecting(jobs),
     )
+    app.add_middleware(Edge, guard=Guard(web, access), limits=limits, routes=app.routes)
     app.state.end_streams = web.feed.close
     jobs.plugins.extend_web(app)
     return app

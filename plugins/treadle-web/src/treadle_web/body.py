@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import anyio
 import msgspec
 from msgspec import Struct, UnsetType
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from treadle.domain.limits import TooDeep, check_depth
-from treadle_web.asked import WHOLE
+from treadle_web.asked import WHOLE, Asked
 from treadle_web.operation import JSON
 from treadle_web.problems import Refusal, invalid, not_fitting
 from treadle_web.requests import Instant
@@ -21,17 +22,17 @@ from treadle_web.web import Limits
 S = TypeVar("S", bound=Struct)
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Asked, limits: Limits) -> bytes:
     """Read a body that is not too large and does not take too long.
 
     Raises:
         Refusal: 413, 408.
     """
-    told = request.headers.get("content-length", "")
+    if WHOLE in request.scope:  # nothing to wait for, and its size is bounded
+        return await _all_of(request.receive, limits)
+    told = request.header(b"content-length")
     if told.isdecimal() and int(told[:20]) > limits.body_bytes:
         raise _too_large(limits)
-    if WHOLE in request.scope:  # nothing to wait for, and its size is bounded
-        return _within(await request.body(), limits)
     parts: list[bytes] = []
     size = 0
     with anyio.move_on_after(limits.body_s) as patience:
@@ -46,9 +47,16 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     return b"".join(parts)
 
 
-def _within(data: bytes, limits: Limits) -> bytes:
-    if len(data) > limits.body_bytes:
-        raise _too_large(limits)
+async def _all_of(receive: Receive, limits: Limits) -> bytes:
+    data, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        data += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(data) > limits.body_bytes:
+            raise _too_large(limits)
     return data
 
 
@@ -57,18 +65,18 @@ def _too_large(limits: Limits) -> Refusal:
     return Refusal(413, "body_too_large", text, headers={"Connection": "close"})
 
 
-def decode_body(request: Request, data: bytes, kind: Any, limits: Limits) -> Any:
+def decode_body(request: Asked, data: bytes, kind: Any, limits: Limits) -> Any:
     """Read a JSON body as a type.
 
     Raises:
         Refusal: 415 if it is not sent as JSON, 400 if it is none, 422 if it does not fit.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != JSON:
+    told = request.header(b"content-type")
+    if told != JSON and told.partition(";")[0].strip().lower() != JSON:
         raise Refusal(415, "unsupported_media_type", f"send a body as {JSON}")
     try:
         check_depth(data, limits.depth)
-        return msgspec.json.decode(data, type=kind)
+        return _decoder(kind).decode(data)
     except msgspec.ValidationError as error:
         raise not_fitting(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -77,7 +85,12 @@ def decode_body(request: Request, data: bytes, kind: Any, limits: Limits) -> Any
         raise invalid(f"the body is nested deeper than {limits.depth} levels", "$") from None
 
 
-def decode_query(request: Request, kind: type[S]) -> S:
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def decode_query(request: Asked, kind: type[S]) -> S:
     """Read the query parameters as a struct; one that is unknown or comes twice is refused.
 
     Raises:
@@ -89,13 +102,19 @@ def decode_query(request: Request, kind: type[S]) -> S:
         if name in given:
             raise invalid(f"{name!r} is given twice", f"$query.{name}")
         given[name] = value
-    for name in _instants(kind) & given.keys():
+    for name in _instants(kind) & given.keys() if given else ():
         if "T" not in given[name].upper():  # msgspec would take a number for Unix time here
             raise invalid("an instant is written as in RFC 3339", f"$query.{name}")
     try:
-        return msgspec.convert(given, kind, strict=False)
+        return msgspec.convert(given, kind, strict=False) if given else _without(kind)
     except msgspec.ValidationError as error:
         raise not_fitting(error, "$query") from None
+
+
+@cache
+def _without(kind: type[S]) -> S:
+    """Return what it means to give no parameters."""
+    return msgspec.convert({}, kind, strict=False)
 
 
 @cache

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from operator import itemgetter
 from typing import Final
 
-import anyio
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from treadle.errors import TreadleError
 from treadle.runtime.ids import new_id
+from treadle_web.answering import tell
 from treadle_web.asked import Asked
 from treadle_web.guard import Guard
-from treadle_web.operation import Reply
+from treadle_web.patience import Patience, is_in_time
 from treadle_web.place import place
 from treadle_web.problems import Refusal
-from treadle_web.resource import REQUEST_ID, WHO, about, failed, refused
+from treadle_web.resource import REQUEST_ID, WHO, Resource, about, failed, refused
 from treadle_web.web import Limits
 
 logger = logging.getLogger("treadle.web")
 
 PATIENCE: Final = "treadle.patience"
-"""Where the scope of a request holds its cancel scope: one that streams lifts the deadline."""
+"""Where the scope of a request holds its `Patience`: one that streams lifts the deadline."""
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -33,6 +36,8 @@ _HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+_name = itemgetter(0)
+_NAMES: Final = frozenset(map(_name, _HEADERS))
 
 
 class _Answer:
@@ -46,23 +51,26 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            given = message.get("headers", ())
-            names = {name for name, _ in given}
-            message["headers"] = [
-                *given,
-                (b"x-request-id", self._request_id.encode("latin-1")),
-                *(one for one in _HEADERS if one[0] not in names),
-            ]
+            given = list(message.get("headers", ()))
+            ours: Sequence[tuple[bytes, bytes]] = _HEADERS
+            if not _NAMES.isdisjoint(map(_name, given)):
+                names = set(map(_name, given))
+                ours = [one for one in _HEADERS if one[0] not in names]
+            request_id = (b"x-request-id", self._request_id.encode("latin-1"))
+            message["headers"] = [*given, request_id, *ours]
         await self._send(message)
 
 
 class Edge:
     """Guards an application; nothing that goes wrong inside of it is told to the caller."""
 
-    def __init__(self, app: ASGIApp, *, guard: Guard, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, *, guard: Guard, limits: Limits, routes: Sequence[BaseRoute] = ()
+    ) -> None:
         self._app = app
         self._guard = guard
         self._limits = limits
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, within its time."""
@@ -74,47 +82,60 @@ class Edge:
             return
         scope = {**scope, **place(scope)}
         request = Asked(scope, receive)
-        given = request.headers.get("x-request-id", "")
-        scope[REQUEST_ID] = given if _GIVEN_ID.fullmatch(given) else new_id()
+        given = request.header(b"x-request-id")
+        scope[REQUEST_ID] = given if given and _GIVEN_ID.fullmatch(given) else new_id()
         answer = _Answer(send, scope[REQUEST_ID])
-        with anyio.move_on_after(self._limits.request_s) as patience:
-            scope[PATIENCE] = patience
-            await self._guarded(request, scope, receive, answer)
-        if patience.cancelled_caught and not answer.started:
+        work = partial(self._guarded, request, scope, receive, answer)
+        if not await is_in_time(self._limits.request_s, work) and not answer.started:
             text = "this took too long; what it asked for may have happened"
             late = Refusal(503, "timeout", text, headers={"Retry-After": "1"})
-            await _refuse(request, late, receive, answer)
+            await tell(refused(request, late), answer)
+
+    @cached_property
+    def _plain(self) -> Mapping[str, Resource]:
+        """What routing would find for the paths without parameters, which need not be searched for."""
+        found: dict[str, Resource] = {}
+        before: list[Route] = []
+        for route in self._routes:
+            if not isinstance(route, Route):
+                break  # it may take any path
+            app = route.app
+            if isinstance(app, Resource) and not (
+                route.param_convertors or any(one.path_regex.match(route.path) for one in before)
+            ):
+                found[route.path] = app
+            before.append(route)
+        return found
 
     async def _guarded(
-        self, request: Request, scope: Scope, receive: Receive, answer: _Answer
+        self, request: Asked, scope: Scope, receive: Receive, answer: _Answer, patience: Patience
     ) -> None:
+        scope[PATIENCE] = patience
         try:
             _check_headers(request, self._limits)
-            scope[WHO] = await self._guard.admit(request, _inside(scope))
-            await self._app(scope, receive, answer)
+            path = _inside(scope)
+            scope[WHO] = await self._guard.admit(request, path)
+            resource = self._plain.get(path)
+            if resource is None:
+                await self._app(scope, receive, answer)
+            else:
+                await resource.serve(request, answer)
         except Refusal as refusal:
-            await _refuse(request, refusal, receive, answer)
+            await tell(refused(request, refusal), answer)
         except TreadleError as error:
-            await _tell(request, failed(request, error), receive, answer)
+            await tell(failed(request, error), answer)
         except Exception:
             logger.exception("request_crashed", extra=about(request))
             if answer.started:
                 raise  # the server cuts the connection: half an answer is none
             text = "something went wrong here; the log of the server tells it under this request id"
-            await _refuse(request, Refusal(500, "internal", text), receive, answer)
-
-
-async def _refuse(request: Request, refusal: Refusal, receive: Receive, send: Send) -> None:
-    await _tell(request, refused(request, refusal), receive, send)
-
-
-async def _tell(request: Request, told: Reply, receive: Receive, send: Send) -> None:
-    headers = {**told.headers, "Content-Type": told.media_type}
-    await Response(told.content, told.status, headers)(request.scope, receive, send)
+            await tell(refused(request, Refusal(500, "internal", text)), answer)
 
 
 def _check_headers(request: Request, limits: Limits) -> None:
-    size = sum(len(name) + len(value) for name, value in request.headers.raw)
+    size = 0
+    for name, value in request.scope["headers"]:
+        size += len(name) + len(value)
     if size > limits.header_bytes:
         text = f"headers have at most {limits.header_bytes} bytes"
         raise Refusal(431, "headers_too_large", text, headers={"Connection": "close"})

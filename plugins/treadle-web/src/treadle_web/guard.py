@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import anyio
 from msgspec import Struct
-from starlette.requests import Request
 
 from treadle.errors import ConfigurationError
+from treadle_web.asked import Asked
 from treadle_web.operation import ALL_SCOPES, Principal
 from treadle_web.problems import Refusal
 from treadle_web.tokens import Stored, check_strength, hash_of, holder, listed, look_up
@@ -32,6 +32,7 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FAILURES: Final = 10
 _WINDOW_S: Final = 60.0
 _ADDRESSES: Final = 1_024
+_ANYBODY: Final = Principal("anybody", ALL_SCOPES)
 
 
 class Access(Struct, frozen=True, kw_only=True):
@@ -106,7 +107,7 @@ class Guard:
         self._reading = anyio.Lock()
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
-    async def admit(self, request: Request, path: str) -> Principal | None:
+    async def admit(self, request: Asked, path: str) -> Principal | None:
         """Return who asks; None for what is open to anybody.
 
         Raises:
@@ -115,22 +116,22 @@ class Guard:
         if path in OPEN:
             return None
         self._check_host(request)
-        if request.method not in _SAFE:
+        given = request.given
+        if (b"origin" in given or b"sec-fetch-site" in given) and request.method not in _SAFE:
             _check_origin(request)
-        given = request.headers.get("authorization")
-        if given is not None:
-            return await self._holder(request, given)
-        if self._access.open and not await self._tokens():
-            return Principal("anybody", ALL_SCOPES)
+        if b"authorization" in given:
+            return await self._holder(request, request.header(b"authorization"))
+        if self._access.open and not (self._known if self._is_fresh() else await self._tokens()):
+            return _ANYBODY
         raise _unauthorized("a token is needed: Authorization: Bearer ...")
 
-    def _check_host(self, request: Request) -> None:
+    def _check_host(self, request: Asked) -> None:
         hosts = self._access.hosts
-        named = _host_of(request.headers.get("host", ""))
+        named = _host_of(request.header(b"host"))
         if named not in hosts and "*" not in hosts:
             raise Refusal(421, "misdirected", "this server does not answer to that host name")
 
-    async def _holder(self, request: Request, given: str) -> Principal:
+    async def _holder(self, request: Asked, given: str) -> Principal:
         scheme, _, token = given.partition(" ")
         token = token.strip()
         if scheme.lower() == "bearer":
@@ -159,11 +160,14 @@ class Guard:
             raise Refusal(429, "too_many_failures", "too many failed logins", headers=headers)
         recent.append(now)
 
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._read_at <= _FRESH_S
+
     async def _tokens(self) -> dict[str, Stored]:
         """Return what is stored, as it was a few seconds ago at most."""
-        if time.monotonic() - self._read_at > _FRESH_S:
+        if not self._is_fresh():
             async with self._reading:  # nobody may be let in before the first reading has ended
-                if time.monotonic() - self._read_at > _FRESH_S:
+                if not self._is_fresh():
                     found = await listed(await self._web.broker())
                     self._known = {one.id: one.stored for one in found}
                     self._read_at = time.monotonic()
@@ -178,17 +182,20 @@ def _host_of(header: str) -> str:
         return ""
 
 
-def _check_origin(request: Request) -> None:
+def _check_origin(request: Asked) -> None:
     """Refuse what a page of another site makes a browser send."""
-    origin = request.headers.get("origin")
-    host = request.headers.get("host", "").lower()
-    try:
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host
-    except ValueError:
-        foreign = True
-    site = request.headers.get("sec-fetch-site", "none").lower()
-    if foreign or site not in ("none", "same-origin"):
+    site = request.given.get(b"sec-fetch-site", b"none").lower()
+    is_own = b"origin" not in request.given or not _is_foreign(request)
+    if not is_own or site not in (b"none", b"same-origin"):
         raise Refusal(403, "foreign_origin", "requests of other sites change nothing here")
+
+
+def _is_foreign(request: Asked) -> bool:
+    try:
+        named = urlsplit(request.header(b"origin")).netloc.lower()
+    except ValueError:
+        return True
+    return named != request.header(b"host").lower()
 
 
 def _unauthorized(text: str) -> Refusal:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UnsetType
 
 from treadle.domain.job import Job
+from treadle.domain.limits import PAYLOAD_BYTES
 from treadle.errors import ConfigurationError, PayloadError
 from treadle.runtime.client.check import JobCheck
 from treadle.runtime.ids import new_id
@@ -35,7 +36,10 @@ def make_job(web: Web, new: NewJob, at: str = "$") -> Job:
         else:
             base = JobOptions(policy=web.jobs.default_policy)
             made = build(new.type, new_id(), _checked(payload), amend(base, options))
-        _check(web.jobs.settings.payload_limit)([made])
+        if web.typed and not options:  # id and payload were made and checked just now
+            _check_names(made.type, made.queue)
+        else:
+            _check(web.jobs.settings.payload_limit)([made])
     except PayloadError as error:
         path = f"{at}.payload{error.path.removeprefix('$')}"
         raise invalid(str(error), path, error.code) from None
@@ -49,7 +53,14 @@ def _check(payload_limit: int) -> JobCheck:
     return JobCheck(payload_limit)  # one that is kept remembers the names that it has seen
 
 
+@lru_cache(maxsize=1_024)
+def _check_names(type: str, queue: str) -> None:
+    _check(PAYLOAD_BYTES)([Job(id="any", type=type, queue=queue)])
+
+
 def _options(new: NewJob, at: str) -> Options:
+    if new == NewJob(type=new.type, payload=new.payload):  # as almost all are
+        return {}
     if not isinstance(new.delay, UnsetType) and not isinstance(new.run_at, UnsetType):
         raise invalid("give `delay` or `run_at`, not both", f"{at}.run_at")
     if isinstance(new.unique, UnsetType) and not isinstance(new.on_conflict, UnsetType):

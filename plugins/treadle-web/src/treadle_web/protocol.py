@@ -9,10 +9,20 @@ more: the edge refuses such a head like everything else that it refuses.
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from starlette.types import Message
+from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
+from treadle_web.answering import AT_ONCE
 from treadle_web.asked import WHOLE
 from treadle_web.web import DEFAULT_LIMITS, Limits
 
@@ -20,6 +30,23 @@ _TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"connection: close\r\ncontent-length: 0\r\n\r\n"
 )
+_CONSTANT: Final = frozenset(
+    {
+        b"cache-control",
+        b"content-security-policy",
+        b"content-type",
+        b"cross-origin-resource-policy",
+        b"referrer-policy",
+        b"x-content-type-options",
+    }
+)
+"""Headers that are alike in almost all answers."""
+_PLAIN: Final = frozenset({b"date", b"etag", b"location", b"retry-after", b"x-request-id"})
+"""Headers that say nothing about the connection."""
+_CONTROLS: Final = bytes((*range(9), *range(10, 32), 127))
+_REMEMBERED: Final = 64
+_LINES: Final[dict[tuple[bytes, bytes], bytes]] = {}
+"""The lines of headers that were sent before."""
 _TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -30,6 +57,7 @@ class Corked:
         self._transport = transport
         self._loop = loop
         self._kept = b""
+        self.is_closing = transport.is_closing  # asked with each answer
 
     def write(self, data: bytes) -> None:
         """Send it; a head waits for the rest, to the end of this turn of the loop at most."""
@@ -55,10 +83,71 @@ class Corked:
         return getattr(self._transport, name)
 
 
+class Whole(RequestResponseCycle):
+    """One request and its answer; what is answered at once is made and sent in one piece."""
+
+    _start: Any = None
+    """How the answer starts whose content comes next."""
+
+    async def send(self, message: Any) -> None:
+        """Take a part of the answer."""
+        start, self._start = self._start, None
+        if start is None:
+            if AT_ONCE in message:
+                self._start = message
+            else:
+                await super().send(message)
+        elif message["type"] == "http.response.start":  # it went wrong in between
+            await super().send(message)
+        elif (whole := self._whole(start, message)) is None:
+            await super().send(start)
+            await super().send(message)
+        else:
+            self.response_started = self.response_complete = True
+            self.waiting_for_100_continue = False
+            self.message_event.set()
+            self.transport.write(whole)
+            self.on_response()
+
+    def _whole(self, start: Message, message: Message) -> bytes | None:
+        """Return all of an answer; None if anything about it is out of the ordinary."""
+        status, body = start["status"], message.get("body", b"")
+        if (
+            message.get("more_body")
+            or not self.keep_alive
+            or self.disconnected
+            or self.response_started
+            or self.access_log
+            or self.flow.write_paused
+            or self.scope["method"] == "HEAD"
+        ):
+            return None
+        lines, length, fresh = [STATUS_LINE[status]], b"", b""
+        for header in chain(self.default_headers, start["headers"]):
+            line = _LINES.get(header)
+            if line is None:
+                name, value = header
+                line = b"%b: %b\r\n" % header
+                if name == b"content-length":
+                    length = value
+                elif name in _CONSTANT:
+                    if len(_LINES) < _REMEMBERED and value == value.translate(None, _CONTROLS):
+                        _LINES[header] = line
+                elif name not in _PLAIN:
+                    return None
+                fresh += value
+            lines.append(line)
+        if fresh != fresh.translate(None, _CONTROLS) or length != b"%d" % len(body):
+            return None  # uvicorn refuses it, and says why
+        lines += (b"\r\n", body)
+        return b"".join(lines)
+
+
 class Bounded(HttpToolsProtocol):
     """One connection; its limit is the `h11_max_incomplete_event_size` of the configuration."""
 
     head_s = DEFAULT_LIMITS.head_s
+    app: Any
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -108,7 +197,43 @@ class Bounded(HttpToolsProtocol):
         """Call the application."""
         self._called = True
         self._head_came()
-        super().on_headers_complete()
+        parser: Any = self.parser
+        version: str = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope: Any = self.scope
+        scope["http_version"] = version
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        scope["query_string"] = url.query or b""
+        cycle = Whole(
+            scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            self.access_log,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            version != "1.0" and parser.should_keep_alive(),
+            self.on_response_complete,
+        )
+        before: Any = self.cycle  # None before the first request
+        self.cycle = cycle
+        app = self.app
+        most = self.limit_concurrency
+        if most is not None and max(len(self.connections), len(self.tasks)) >= most:
+            self.logger.warning("Exceeded concurrency limit.")
+            app = service_unavailable
+        if before is None or before.response_complete:
+            task = self.loop.create_task(cycle.run_asgi(app))
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
 
     def _head_came(self) -> None:
         if self._head_due is not None:
@@ -137,7 +262,11 @@ class Bounded(HttpToolsProtocol):
         self._heard = True
         if self._kept <= self._limit:
             self._kept += len(name) + len(value)
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect":
+                super().on_header(name, value)
+            else:
+                self.headers.append((name, value))
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""

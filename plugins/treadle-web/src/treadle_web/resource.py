@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from treadle.errors import TreadleError
+from treadle_web.answering import head_of, tell
 from treadle_web.asked import Asked
 from treadle_web.body import decode_body, decode_query, path_of, read_body
 from treadle_web.operation import Ask, Operation, Principal, Reply, reply
@@ -36,7 +36,10 @@ class Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        request = Asked(scope, receive)
+        await self.serve(Asked(scope, receive), send)
+
+    async def serve(self, request: Asked, send: Send) -> None:
+        """Serve one request that was read already."""
         try:
             answer = await self._answer(request)
         except Refusal as refusal:
@@ -45,18 +48,15 @@ class Resource:
             answer = failed(request, error)
         except ClientDisconnect:
             return  # nobody listens
-        headers = answer.headers
-        if answer.content or answer.parts is not None:
-            headers = {**headers, "Content-Type": answer.media_type}
-        response = Response(answer.content, answer.status, headers)
         if answer.parts is None:
-            await response(scope, receive, send)
+            await tell(answer, send)
         else:
-            await send_parts(answer.parts, request, response, send)
+            await send_parts(answer.parts, request, answer.status, head_of(answer), send)
 
-    async def _answer(self, request: Request) -> Reply:
-        method = "GET" if request.method == "HEAD" else request.method
-        operation = self._operations.get(method)
+    async def _answer(self, request: Asked) -> Reply:
+        operation = self._operations.get(request.method)
+        if operation is None and request.method == "HEAD":
+            operation = self._operations.get("GET")
         if operation is None:
             text = f"{request.method} is not served here"
             raise Refusal(405, "method_not_allowed", text, headers={"Allow": self._allow})
@@ -66,13 +66,13 @@ class Resource:
             web=self._web,
             request=request,
             who=who,
-            path=path_of(request.path_params),
+            path=path_of(request.path_params) if request.path_params else {},
             query=query,
             body=await self._body(request, operation),
         )
         return await operation.handler(ask)
 
-    async def _body(self, request: Request, operation: Operation) -> Any:
+    async def _body(self, request: Asked, operation: Operation) -> Any:
         if operation.body is None and request.method in ("GET", "HEAD"):
             return None
         data = await read_body(request, self._web.limits)

@@ -8,7 +8,6 @@ from typing import Protocol
 import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Send
 
 
@@ -24,10 +23,11 @@ class Parts(Protocol):
         ...
 
 
-async def send_parts(parts: Parts, request: Request, response: Response, send: Send) -> None:
-    """Send an answer until it ends, or whoever asked for it is gone; the response says how it begins."""
-    headers = [(name, value) for name, value in response.raw_headers if name != b"content-length"]
-    start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+async def send_parts(
+    parts: Parts, request: Request, status: int, headers: list[tuple[bytes, bytes]], send: Send
+) -> None:
+    """Send an answer until it ends, or whoever asked for it is gone."""
+    start = {"type": "http.response.start", "status": status, "headers": headers}
     try:
         with anyio.CancelScope() as listened:
             async with anyio.create_task_group() as tasks:
