@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from tests.support.places import Place
-from treadle import Context, Depends, fixed
+from treadle import Attempt, Context, Depends, Next, Outcome, fixed
 from treadle.broker.base import Filter
 from treadle.domain.limits import ERROR_CHARS
 from treadle.domain.state import State
@@ -57,6 +57,7 @@ HOSTILE: dict[str, Callable[[], object]] = {
     "BaseException": _raise(BaseException("base")),
     "SystemExit": _raise(SystemExit(3)),
     "KeyboardInterrupt": _raise(KeyboardInterrupt()),
+    "GeneratorExit": _raise(GeneratorExit()),
     "GeneratorExit inside a group": _raise(BaseExceptionGroup("g", [GeneratorExit()])),
     "StopIteration": _raise(StopIteration(1)),
     "StopAsyncIteration": _raise(StopAsyncIteration()),
@@ -113,10 +114,13 @@ async def test_it_fails_the_attempt_and_is_retried(
             assert (row.error.message + row.error.traceback).encode(), how
 
 
-async def test_a_middleware_or_a_dependency_that_exits_is_a_failed_attempt(place: Place) -> None:
+@pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt(), GeneratorExit()])
+async def test_a_dependency_that_exits_is_a_failed_attempt(
+    place: Place, error: BaseException
+) -> None:
     def exits() -> Iterator[int]:
         yield 1
-        raise SystemExit(2)
+        raise error
 
     @place.jobs.handler("torn", retry=0)
     async def torn(number: int = Depends(exits)) -> None: ...
@@ -124,6 +128,31 @@ async def test_a_middleware_or_a_dependency_that_exits_is_a_failed_attempt(place
     @place.jobs.handler("good")
     async def good(ctx: Context) -> int:
         return ctx.attempt
+
+    bad, fine = await torn.enqueue(), await good.enqueue()
+
+    await place.burst()
+
+    assert await place.states([bad.id, fine.id]) == [State.DEAD, State.SUCCEEDED]
+
+
+@pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt(), GeneratorExit()])
+async def test_a_middleware_that_exits_is_a_failed_attempt(
+    place: Place, error: BaseException
+) -> None:
+    async def exits(attempt: Attempt, call_next: Next) -> Outcome:
+        outcome = await call_next(attempt)
+        if attempt.job.type == "torn":
+            raise error
+        return outcome
+
+    place.jobs.use(exits)
+
+    @place.jobs.handler("torn", retry=0)
+    async def torn() -> None: ...
+
+    @place.jobs.handler("good")
+    async def good() -> None: ...
 
     bad, fine = await torn.enqueue(), await good.enqueue()
 

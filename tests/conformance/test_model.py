@@ -182,6 +182,25 @@ def test_a_job_whose_key_is_full_must_be_put_aside(bench: Bench) -> None:
     fresh.tell(call, answer, {ref(two): aside})
 
 
+def test_any_of_those_that_wait_again_may_take_the_last_slot_of_their_key(bench: Bench) -> None:
+    one, two = make_job("one", key="slot"), make_job("two", key="slot")
+    bench.stored(one, two)
+    bench.claim([running(one), running(two)])
+    back = [change(running(job), Interrupted(started=False), NOW) for job in (one, two)]
+    bench.tell(calls.Apply(tuple(back)), Settled(now=NOW, results=[Applied(fence=3)] * 2))
+    bench.tell(calls.SetLimit("slot", 1), None)
+    waiting = [
+        replaced(running(job).head, write, NOW) for job, write in zip((one, two), back, strict=True)
+    ]
+    taken = Record(job=two, head=claimed(waiting[1], S, NOW), created=NOW)
+    aside = Record(job=one, head=blocked_on(waiting[0], "slot", NOW), created=NOW)
+    call = calls.Claim(session=S, queues=("default",), limit=10)
+
+    is_free = bench.tell(call, Claimed(now=NOW, records=[taken]), {ref(one): aside})
+
+    assert is_free
+
+
 def test_the_first_waiter_must_be_let_in_when_a_slot_is_free(bench: Bench) -> None:
     one, two = make_job("one", key="slot"), make_job("two", key="slot")
     bench.tell(calls.SetLimit("slot", 1), None)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import treadle
+from treadle.plugins import FIRST_PARTY, PLUGINS
 
 START = (
     "import sys; sys.path[:0] = sys.argv.pop(1).split('|'); from treadle.cli import main; main()"
@@ -51,3 +53,15 @@ def test_with_its_entry_point_the_same_broker_is_found(tmp_path: Path) -> None:
     code, said = qrun(tmp_path, BOTH, "queues", "list", "--url", "sqlite:///x.db")
 
     assert code == 0, said
+
+
+def test_every_first_party_plugin_is_one_that_is_here() -> None:
+    files = Path(__file__).parents[2].glob("plugins/*/pyproject.toml")
+    projects = [tomllib.loads(each.read_text())["project"] for each in files]
+    here = {
+        name: one["name"]
+        for one in projects
+        for name in one.get("entry-points", {}).get(PLUGINS, {})
+    }
+
+    assert dict(FIRST_PARTY) == here

@@ -86,6 +86,33 @@ async def test_a_drain_hands_back_at_once_what_ignores_its_cancellation(works: W
 
 
 @pytest.mark.promise(8)
+async def test_what_was_handed_back_and_ends_while_the_worker_closes_has_one_outcome(
+    works: Works, road: Faults
+) -> None:
+    begun, drained, ended = anyio.Event(), anyio.Event(), anyio.Event()
+
+    @works.registry.handler("stubborn")
+    async def stubborn() -> None:
+        begun.set()
+        with anyio.CancelScope(shield=True):
+            await drained.wait()
+            await anyio.sleep(2.1)  # it is handed back 1 s after the end of its grace period
+            ended.set()
+
+    id = await works.enqueue("stubborn")
+
+    async with works.worker(grace_ms=1_000) as worker:
+        await begun.wait()
+        road.request_delays["apply"] = road.request_delays["turn"] = 0.2
+        worker.drain()
+        drained.set()
+
+    assert ended.is_set()
+    assert await works.state(id) is State.WAITING
+    assert worker.report.lease_lost == 0
+
+
+@pytest.mark.promise(8)
 async def test_a_thread_that_ignores_the_stop_keeps_no_drained_worker_alive(works: Works) -> None:
     started, release = threading.Event(), threading.Event()
 

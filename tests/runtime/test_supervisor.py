@@ -128,7 +128,7 @@ class Running:
 def test_a_hopeless_child_ends_the_others_too() -> None:
     running = Running((WAIT,), ("raise SystemExit(3)",))
 
-    assert running.ended() == 128 + signal.SIGTERM
+    assert running.ended() == 3
 
 
 @pytest.mark.promise(8)
@@ -144,6 +144,22 @@ def test_children_that_find_it_hopeless_one_after_the_other_hurry_nobody(tmp_pat
     )
 
     assert running.ended() == 10 + 1, "a second SIGTERM would end the grace period"
+
+
+@pytest.mark.promise(8)
+@pytest.mark.parametrize("ends", ["", "import sys; signal.signal(15, lambda *_: sys.exit(130));"])
+def test_a_child_that_was_stopped_before_it_had_begun_ends_as_one_that_drained(
+    tmp_path: Path, ends: str
+) -> None:
+    begins = tmp_path / "begins"
+    os.mkfifo(begins)
+    program = f"import signal; {ends} open({str(begins)!r}, 'w').close(); signal.pause()"
+
+    running = Running((program,))
+    begins.read_text()  # it is there
+    running.supervisor.stop()
+
+    assert running.ended() == 0
 
 
 @pytest.mark.promise(8)

@@ -32,6 +32,7 @@ from treadle.runtime.middleware import log_attempts
 from treadle.runtime.names import hold_name
 from treadle.runtime.owner import job_fields
 from treadle.runtime.report import WorkerReport
+from treadle.runtime.stopping import EarlySignals
 from treadle.runtime.supervisor import Supervisor, take_parent
 from treadle.runtime.worker import Worker
 from treadle.settings.values import WorkerSettings
@@ -94,11 +95,14 @@ def worker(
     configure(format=log.format, level=log.level, redact=settings.redact, about=job_fields)
     chosen = selection(settings.worker.queues, weights)
     found = load_app(settings, app, folder=Path.cwd(), say=call.output.note)
-    run(lambda: _greet(call.output, found, chosen))
-    if settings.worker.processes >= 1:
-        code = _supervise(found, chosen, weights=weights, burst=burst, fail=fail)
-    else:
-        code = _work(found, chosen, burst=burst, fail=fail, parent=parent)
+    schedules = _schedules_line(found.jobs)
+    described = run(lambda: _described(found.jobs))
+    with EarlySignals() as early:
+        _greet(call.output, found, chosen, described, schedules)
+        if settings.worker.processes >= 1:
+            code = _supervise(found, chosen, early, weights=weights, burst=burst, fail=fail)
+        else:
+            code = _work(found, chosen, early, burst=burst, fail=fail, parent=parent)
     if code:
         call.ctx.exit(code)
 
@@ -124,19 +128,27 @@ def selection(queues: Sequence[str], weights: str | None) -> Selection:
     return Weighted(tuple(pairs))
 
 
-async def _greet(output: Output, app: App, chosen: Selection) -> None:
-    """Connect once before work begins, and print the start screen.
+async def _described(jobs: Jobs) -> Description:
+    """Connect once before work begins.
 
     Raises:
         BrokerUnavailable, BrokerRefused: if the broker cannot or must not be used.
-        ConfigurationError: if a schedule of the settings fits no handler.
     """
-    jobs = app.jobs
-    schedules = _schedules_line(jobs)
     async with reached(jobs) as client:
-        described = await (await client.broker()).describe()
+        return await (await client.broker()).describe()
+
+
+def _greet(
+    output: Output,
+    app: App,
+    chosen: Selection,
+    described: Description,
+    schedules: Sequence[tuple[str, str]],
+) -> None:
+    """Print the start screen."""
     if output.quiet:
         return
+    jobs = app.jobs
     own = jobs.settings.worker
     handlers = ", ".join(sorted(jobs.handlers)) or "none: every job will be parked"
     for name, value in (
@@ -154,6 +166,11 @@ async def _greet(output: Output, app: App, chosen: Selection) -> None:
 
 
 def _schedules_line(jobs: Jobs) -> Sequence[tuple[str, str]]:
+    """Name the schedules.
+
+    Raises:
+        ConfigurationError: if one of the settings fits no handler.
+    """
     names = ", ".join(sorted(jobs.timetable))
     return [("schedules", f"{len(jobs.timetable)}: {names}")] if names else []
 
@@ -185,7 +202,9 @@ def _queues_line(chosen: Selection) -> str:
     return ", ".join(names(chosen))
 
 
-def _work(app: App, chosen: Selection, *, burst: bool, fail: bool, parent: int) -> int:
+def _work(
+    app: App, chosen: Selection, early: EarlySignals, *, burst: bool, fail: bool, parent: int
+) -> int:
     """Run one worker in this process; return its exit code."""
     jobs = app.jobs
     with_log(jobs)
@@ -211,7 +230,7 @@ def _work(app: App, chosen: Selection, *, burst: bool, fail: bool, parent: int) 
     with ExitStack() as stack:
         if meter is not None:
             stack.enter_context(MetricsServer(port or 0, lambda: exposition(meter)))
-        return code(run_worker(make))
+        return code(run_worker(make, early=early))
 
 
 def with_log(jobs: Jobs) -> None:
@@ -230,7 +249,15 @@ def _is_log(layer: object) -> bool:
     return getattr(layer, "__qualname__", "").startswith(f"{log_attempts.__qualname__}.")
 
 
-def _supervise(app: App, chosen: Selection, *, weights: str | None, burst: bool, fail: bool) -> int:
+def _supervise(
+    app: App,
+    chosen: Selection,
+    early: EarlySignals,
+    *,
+    weights: str | None,
+    burst: bool,
+    fail: bool,
+) -> int:
     """Run several workers in child processes; return the exit code."""
     jobs = app.jobs
     before = run(lambda: _failed(jobs)) if fail else 0
@@ -254,7 +281,7 @@ def _supervise(app: App, chosen: Selection, *, weights: str | None, burst: bool,
             rng=Random(),
             grace_ms=to_ms(own.grace, "worker.grace"),
         )
-        code = supervisor.run()
+        code = supervisor.run(early)
     if not code and fail and run(lambda: _failed(jobs)) > before:
         return FAILED
     return code

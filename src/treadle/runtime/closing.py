@@ -81,9 +81,8 @@ class Closing:
             slot.stop(Stop.DRAIN, now)
         while self._busy() and clock.monotonic() - now < _AFTER_GRACE_S:  # noqa: ASYNC110 - of several ends
             await anyio.sleep(_LOOK_S)
-        for slot in (*self._crew.slots, *self._solo.slots):
-            if slot.record is not None and not slot.stuck:
-                self.hand_back([slot.record], started=True)
+        # What their handlers still come to is no second outcome.
+        self.hand_back(self._crew.give_up() + self._solo.give_up(), started=True)
         while self._pump.unsettled and clock.monotonic() - now < _AFTER_GRACE_S:
             self._pump.notify()
             await anyio.sleep(_LOOK_S)

@@ -25,7 +25,7 @@ from treadle.domain.decide import is_suspect
 from treadle.domain.job import Record
 from treadle.domain.outcome import Happening, Interrupted, Lost, Outcome
 from treadle.runtime.attempt import Attempt, Next, Tools
-from treadle.runtime.failures import failure, is_cancellation
+from treadle.runtime.failures import failure, is_cancellation, is_closing
 from treadle.runtime.handlers import AnyHandler
 from treadle.runtime.options import SOLO_WAIT_MS, STUCK_MS
 from treadle.runtime.owner import OWNER
@@ -186,6 +186,15 @@ class Crew:
             self._quiet.set()
         return found
 
+    def give_up(self) -> list[Record]:
+        """Give up all that was stopped and still runs; return the records, which are not ended here."""
+        found = list[Record]()
+        for slot in self.slots:
+            if slot.stop_reason is not None and slot.record is not None and not slot.stuck:
+                slot.stuck = True
+                found.append(slot.record)
+        return found
+
     @property
     def all_stuck(self) -> bool:
         """Tell whether nothing runs but what was given up."""
@@ -294,11 +303,12 @@ class Crew:
         except Exception as error:  # noqa: BLE001 - a failed middleware is no dead worker
             outcome = self._raised(slot, error)
         except BaseException as error:
-            if not is_cancellation(error):
+            if is_closing(error):
                 raise
             # Without a stop it is the worker's own end, or the handler's private cancellation.
-            stopped = slot.stop_reason is not None
-            if stopped or not _cancelled_from_outside():
+            asks = is_cancellation(error)
+            stopped = asks and slot.stop_reason is not None
+            if stopped or not (asks and _cancelled_from_outside()):
                 outcome = self._raised(slot, error)
             if outcome is None or stopped:
                 raise

@@ -186,4 +186,6 @@ class Enqueuer(Generic[P, R]):
         """
         options = amend(self.job_options, given) if given else self.job_options
         accepted = self._target.arguments.accept(payload, self._limit)
+        if options is self._options:
+            return self._template.job(new_id(), accepted)
         return build(self._target.name, new_id(), accepted, options)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from copy import copy
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import anyio
 
@@ -25,7 +25,7 @@ from treadle.runtime.arguments import Arguments
 from treadle.runtime.attempt import Attempt, Next
 from treadle.runtime.context import Context
 from treadle.runtime.depends import plan
-from treadle.runtime.failures import failure
+from treadle.runtime.failures import failure, is_cancellation, is_closing
 from treadle.runtime.results import Results
 
 RunIn = Literal["loop", "thread", "process"]
@@ -228,13 +228,8 @@ async def _in_process(attempt: Attempt) -> Outcome:
 
 
 def _ends_task(error: BaseException) -> bool:
-    """Tell whether an exception asks this task to end, alone or as all there is in a group."""
-    if isinstance(error, GeneratorExit):
-        return True
-    cancelled = anyio.get_cancelled_exc_class()
-    if isinstance(error, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", error).split(cancelled)[1] is None
-    return isinstance(error, cancelled)
+    """Tell whether an exception asks this task to end: it is no outcome of the attempt then."""
+    return is_closing(error) or is_cancellation(error)
 
 
 def _kept(attempt: Attempt, outcome: Outcome) -> Outcome:

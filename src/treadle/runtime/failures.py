@@ -2,7 +2,7 @@
 
 User exceptions are hostile input: `str()` and `repr()` may raise, recurse or return megabytes,
 classes may lie about their names, memory may be short. Nothing here raises. What asks a coroutine
-to end (cancellation, GeneratorExit) is never given to these functions.
+to end (its cancellation, its `close()`) is never given to `failure`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,16 @@ def is_cancellation(error: BaseException) -> bool:
     return (
         isinstance(error, anyio.get_cancelled_exc_class()) or _without_cancellation(error) is None
     )
+
+
+def is_closing(error: BaseException) -> bool:
+    """Tell whether the coroutine that caught an exception is being closed, as a loop that is torn down does.
+
+    Such a GeneratorExit begins in the very frame that catches it; one that comes from deeper was
+    raised there, and is an exception like any other. Call it in that frame.
+    """
+    where = error.__traceback__
+    return isinstance(error, GeneratorExit) and where is not None and where.tb_next is None
 
 
 def _without_cancellation(error: BaseException) -> BaseException | None:

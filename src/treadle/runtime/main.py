@@ -14,7 +14,7 @@ import anyio
 from treadle.errors import TreadleError
 from treadle.runtime.ending import ForcedEnd
 from treadle.runtime.report import WorkerReport
-from treadle.runtime.stopping import StopSignals
+from treadle.runtime.stopping import EarlySignals, StopSignals
 from treadle.runtime.worker import Worker
 
 logger = logging.getLogger("treadle.worker")
@@ -26,22 +26,28 @@ def run_worker(
     make: Callable[[], Worker],
     *,
     backend: str = "asyncio",
+    early: EarlySignals | None = None,
 ) -> WorkerReport:
     """Run a worker until it is drained; the first SIGTERM or SIGINT drains, the second hurries.
 
-    uvloop is used where it is installed. Raises what `Worker.run` raises.
+    `early` holds those that came before. uvloop is used where it is installed. Raises what
+    `Worker.run` raises.
     """
     options: dict[str, Any] = {}
     if backend == "asyncio" and importlib.util.find_spec("uvloop") is not None:
         options["use_uvloop"] = True
     force = ForcedEnd()
     try:
-        return anyio.run(partial(_run, make, force), backend=backend, backend_options=options)
+        return anyio.run(
+            partial(_run, make, force, early), backend=backend, backend_options=options
+        )
     finally:
         force.loop_ended()
 
 
-async def _run(make: Callable[[], Worker], force: ForcedEnd) -> WorkerReport:
+async def _run(
+    make: Callable[[], Worker], force: ForcedEnd, early: EarlySignals | None = None
+) -> WorkerReport:
     worker = make()
     failed: TreadleError | None = None
     async with anyio.create_task_group() as tasks:
@@ -51,7 +57,7 @@ async def _run(make: Callable[[], Worker], force: ForcedEnd) -> WorkerReport:
         if worker.options.parent:
             tasks.start_soon(_drain_when_orphaned, worker)
         try:
-            with StopSignals(worker.drain):
+            with StopSignals(worker.drain, early):
                 await worker.run()
         except TreadleError as error:
             failed = error  # a task group would wrap it

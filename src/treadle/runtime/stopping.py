@@ -20,11 +20,48 @@ import anyio
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class StopSignals:
-    """Calls `drain` for every SIGTERM and SIGINT while it is entered; after the first without grace."""
+class EarlySignals:
+    """Keeps every SIGTERM and SIGINT that comes while it is entered, for whoever asks for them.
 
-    def __init__(self, drain: Callable[[int | None], None]) -> None:
+    A worker enters it before it says that it starts: from then on a signal ends it in order, also
+    one that comes before there is anything to drain.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[int] = []
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._keep)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
+
+    def take(self) -> list[int]:
+        """Return what came and was not taken yet; call it when handlers of one's own are in place."""
+        taken, self._kept = self._kept, []
+        return taken
+
+    def _keep(self, number: int, _frame: FrameType | None) -> None:
+        self._kept.append(number)
+
+
+class StopSignals:
+    """Calls `drain` for every SIGTERM and SIGINT while it is entered; after the first without grace.
+
+    Those that `early` kept come first.
+    """
+
+    def __init__(
+        self, drain: Callable[[int | None], None], early: EarlySignals | None = None
+    ) -> None:
         self._drain = drain
+        self._early = EarlySignals() if early is None else early
         self._first: list[None] = [None]
         """Popped by the first signal; a second may come in the middle of its handler."""
         self._before: dict[signal.Signals, Any] = {}
@@ -35,6 +72,8 @@ class StopSignals:
             self._waker.__enter__()
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self.heard)
+            for kept in self._early.take():
+                self.heard(kept, None)
         return self
 
     def __exit__(

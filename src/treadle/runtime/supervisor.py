@@ -24,6 +24,7 @@ from treadle.broker.base import Clock
 from treadle.domain.retry import Exponential, Jitter, Rng, delay_ms
 from treadle.runtime.ending import signal_name
 from treadle.runtime.options import WorkerOptions
+from treadle.runtime.stopping import EarlySignals
 
 logger = logging.getLogger("treadle.supervisor")
 
@@ -34,6 +35,8 @@ _AFTER_GRACE_S = 2.0
 """How long after the grace period a child may still be there."""
 _HOPELESS = frozenset({2, 3, 5})
 """Exit codes of `qrun` that no restart can heal: wrong usage, no app, a missing plugin."""
+_UNBEGUN = frozenset({-signal.SIGTERM, -signal.SIGINT, 130})
+"""Exit codes of a child that a signal met before it could heed one: it had nothing to drain yet."""
 _PARENT = "TREADLE_SUPERVISOR"
 """The variable that tells a child the process id of its supervisor."""
 
@@ -82,15 +85,18 @@ class Supervisor:
         self._kill_at = inf
         self._wake = threading.Event()
 
-    def run(self) -> int:
+    def run(self, early: EarlySignals | None = None) -> int:
         """Run until every child has ended; return the worst of their exit codes.
 
-        Signals are taken over only in the main thread; elsewhere call `stop`.
+        Signals are taken over only in the main thread; elsewhere call `stop`. Those that `early`
+        kept come first.
         """
         before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 before[number] = signal.signal(number, self._on_signal)
+        if early is not None:
+            self._signals += early.take()
         try:
             while not self._finished():
                 self._pass_on()
@@ -167,7 +173,8 @@ class Supervisor:
             self._pass(signal.SIGTERM)  # the others were started with the same command line
         if self._stopping or code == 0:
             child.done = True
-            child.exit_code = code if code >= 0 else 128 - code
+            if not (self._stopping and code in _UNBEGUN):
+                child.exit_code = code if code >= 0 else 128 - code
             return
         child.young_deaths = child.young_deaths + 1 if now - child.started < _YOUNG_S else 0
         died = signal_name(-code) if code < 0 else f"exit code {code}"

@@ -22,6 +22,8 @@ from treadle.runtime.clock import BrokerClock
 from treadle.runtime.report import WorkerReport
 
 _BATCH = 100
+_MOST = 6_400
+"""A look past records that nothing can be decided about ends here."""
 AFTER_OUTAGE_S = 3.0
 """Nothing is declared lost before this worker could renew its own lease for so long: after an outage
 the owners come first."""
@@ -50,6 +52,7 @@ class Sweeper:
         self._each = each_ms / 1000
         self._backoff = Backoff(rng, "sweep")
         self._renewed_for = renewed_for
+        self._limit = _BATCH
 
     async def wait(self, sooner: anyio.Event) -> None:
         """Wait until `sooner` is set or the time for a sweep has come, whatever is first."""
@@ -66,17 +69,30 @@ class Sweeper:
             await self._backoff.failed(error)
 
     async def sweep(self) -> bool:
-        """Decide about one batch of overdue records; tell whether any moved."""
-        overdue = await self._broker.overdue(_BATCH)
+        """Decide about one batch of overdue records; tell whether another look is worth it.
+
+        A broker names the same records first each time, and some may never move: their state is not
+        what an index says of it, or their writes conflict. The look goes past them, twice as far
+        after each batch in which nothing moved.
+        """
+        overdue = await self._broker.overdue(self._limit)
         self._clock.sync(overdue.now)
+        is_full = len(overdue.records) >= self._limit
+        if not is_full:
+            self._limit = _BATCH
         records = overdue.records
         if self._renewed_for() < AFTER_OUTAGE_S:
             records = tuple(each for each in records if each.head.state is State.BLOCKED)
         if not records:
             return False
-        return await settle_abandoned(
+        if await settle_abandoned(
             self._broker, records, now=overdue.now, rng=self._rng, report=self._report
-        )
+        ):
+            return True
+        if not is_full or self._limit >= _MOST:
+            return False
+        self._limit *= 2
+        return True
 
 
 async def settle_abandoned(

@@ -93,17 +93,20 @@ class Search:
         if self.has_room(kept.job.key):
             if is_due and self.passed(kept):
                 raise Refuted(f"not {kept.ref}", f"{kept.ref} at its place", _ORDER)
-            self.stock.is_free |= is_due is None or self._could_have_been_taken(kept)
+            could = self._could_have_been_taken(kept, self.taken)
+            self.stock.is_free |= is_due is None or could
             return
-        for taken in self.taken:
-            if is_due and taken.job.key == kept.job.key and self._stands_before(kept, taken):
+        rivals = [taken for taken in self.taken if taken.job.key == kept.job.key]
+        for taken in rivals:
+            if is_due and self._stands_before(kept, taken):
                 raise Refuted(f"{taken.ref} and not {kept.ref}", f"{kept.ref} first", _ORDER)
+        self.stock.is_free |= self._could_have_been_taken(kept, rivals)
         self._put_aside(kept, after, must=is_due is True and self.passed(kept))
 
-    def _could_have_been_taken(self, kept: Kept) -> bool:
+    def _could_have_been_taken(self, kept: Kept, instead_of: Sequence[Kept]) -> bool:
         return any(
             self.place(kept) == self.place(taken) and not goes_before(taken, kept)
-            for taken in self.taken
+            for taken in instead_of
         )
 
     def _put_aside(self, kept: Kept, after: After, *, must: bool) -> None:
