@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -33,3 +35,14 @@ async def test_the_cases_pass_in_the_time_of_the_server_too(server: Any) -> None
     rows = await run_cases(Subject(server.url), "push")
 
     assert [(row.case, row.detail) for row in rows if row.result != "passed"] == []
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(10_800)
+def test_the_whole_kit_passes_with_a_thousand_programs(server: Any) -> None:
+    command = [sys.executable, "-m", "treadle", "verify", server.url, "--examples", "1000"]
+    done = subprocess.run(
+        [*command, "--backend", "asyncio"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-1_000:]
