@@ -205,6 +205,22 @@ async def test_who_says_so_leaves_nothing(url: str, here: Path) -> None:
         assert len(_left(here)) == 1
 
 
+async def test_who_erases_a_namespace_removes_what_was_left_of_it(url: str, here: Path) -> None:
+    async with _process(f"{url}-other") as other:
+        await _store(other, 0)
+    async with _process(url) as first:
+        await _store(first, 0)
+    assert len(_left(here)) == 2
+
+    async with _process(f"{url}&leave=no") as second:
+        await second.erase()
+
+    assert [path.name.count("-other.") for path in _left(here)] == [1]
+    async with _process(f"{url}-other") as other:
+        await other.erase()
+    assert _left(here) == []
+
+
 async def test_small_tables_are_not_left(url: str, here: Path) -> None:
     async with _process(url) as first:
         await _store(first, 0, 1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from treadle.broker.values import Description, Durability
 from treadle.errors import BrokerUnavailable
+from treadle_nats import leavings
 from treadle_nats.engine import Engine
 from treadle_nats.link import Link
 from treadle_nats.streams import delete, inspect
@@ -78,10 +79,13 @@ def _dropping(config: dict[str, Any]) -> list[str]:
 
 async def erase(engine: Engine) -> None:
     """Delete the streams of the namespace, and everything that is known of them here."""
+    life = None if engine.log is None else engine.log.life
     await engine.leave(BrokerUnavailable(f"{engine.address.shown}: the namespace was erased"))
     link = Link(engine.address, lambda: None)
     try:
         await link.connect()
         await delete(link)
+        if life is not None:
+            leavings.forget(life)
     finally:
         await link.close()

@@ -99,6 +99,15 @@ async def taken(link: Link, life: Life) -> tuple[Replica, Manifest | None] | Non
     return replica, manifest
 
 
+def forget(life: Life) -> None:
+    """Remove what was left of a log that is erased."""
+    folder = _folder()
+    for left in [] if folder is None else _found(folder):
+        if left.log == life.log:
+            with suppress(OSError):
+                left.path.unlink()
+
+
 async def _goes_on(link: Link, left: Left) -> bool:
     """Tell whether the log has the last message of what was left, so that one can read on behind it."""
     last = await stored(link, left.seq)
