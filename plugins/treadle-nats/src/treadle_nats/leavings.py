@@ -102,7 +102,9 @@ async def taken(link: Link, life: Life) -> tuple[Replica, Manifest | None] | Non
 def forget(life: Life) -> None:
     """Remove what was left of a log that is erased."""
     folder = _folder()
-    for left in [] if folder is None else _found(folder):
+    if folder is None:
+        return
+    for left in _found(folder):
         if left.log == life.log:
             with suppress(OSError):
                 left.path.unlink()
