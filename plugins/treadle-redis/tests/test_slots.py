@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from treadle_redis import RedisBroker
+from treadle_redis import RedisBroker, keys
 
 from treadle.conformance import Subject, run_cases
 from treadle.conformance.hand import Hand, make_job, stored
@@ -96,6 +96,20 @@ async def test_all_keys_of_a_namespace_are_in_one_slot(
 
     assert found == {f"{{{namespace}".encode()}
     assert await _keys(tell, other, namespace) == []
+
+
+async def test_claims_wait_for_the_markers_that_scripts_write(
+    broker_at: Make, pair: Any, tell: Say
+) -> None:
+    home, _ = pair.primaries
+    namespace = _fresh(pair, home)
+
+    async with broker_at(pair.url(f"namespace={namespace}")) as broker:
+        await stored(broker, make_job("a"))
+        found = await _keys(tell, home, namespace)
+        await broker.erase()
+
+    assert keys.markers(namespace, "default", is_clustered=True).encode() in found
 
 
 async def test_one_claim_waits_for_several_queues(
