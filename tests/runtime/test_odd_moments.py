@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from tests.support.deaths import suspect
-from tests.support.works import Works
+from tests.support.works import Works, until_set
 from treadle.broker.base import Lease
 from treadle.conformance.faults import Fault, Faults, FaultyBroker
 from treadle.domain.job import Policy, Ref
@@ -309,16 +309,18 @@ async def test_a_living_worker_renews_in_time_after_an_outage_whatever_the_jitte
 
 @pytest.mark.promise(10)
 async def test_a_thread_that_was_given_up_counts_as_stuck(works: Works) -> None:
-    release = threading.Event()
+    started, release = threading.Event(), threading.Event()
 
     @works.registry.handler("stubborn")
     def stubborn() -> None:
+        started.set()
         release.wait()
 
     id = await works.enqueue("stubborn", policy=Policy(max_attempts=1, timeout_ms=60_000))
 
     try:
         async with works.worker() as worker:
+            await until_set(started)
             await works.until_final(id)
             await anyio.sleep(30)
             assert worker.report.stuck == 1

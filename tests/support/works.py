@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -106,3 +107,12 @@ class Works:
                 if record.head.state is state:
                     return record
                 cursor = (await self.broker.events(cursor, wait_ms=60_000)).cursor
+
+
+async def until_set(event: threading.Event) -> None:
+    """Wait until a thread has set it; no virtual time passes meanwhile."""
+    for _ in range(30_000):
+        if event.wait(0.001):
+            return
+        await anyio.lowlevel.checkpoint()
+    raise TimeoutError("no thread has set it")
