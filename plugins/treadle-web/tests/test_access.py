@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 from treadle_web import access, create_app, tokens
 from treadle_web.guard import refuse_bind
 from treadle_web.operation import Scope
@@ -138,6 +139,25 @@ def test_the_first_token_closes_a_server_that_was_open(url: str, serve: Any, app
     served = serve(app_of(url))
 
     assert served.get("/api/v1/jobs").status_code == 401
+
+
+@pytest.mark.security(7, 8)
+def test_a_server_stays_closed_when_its_last_token_is_revoked(
+    url: str, serve: Any, app_of: Any
+) -> None:
+    served = serve(app_of(url), access=structs.replace(access(open=True), fresh_s=0))
+    mine = _token(url, Scope.READ)
+    before = served.get("/api/v1/jobs", headers=mine).status_code
+
+    async def revoke() -> bool:
+        async with Jobs(url).broker() as broker:
+            (only,) = await tokens.listed(broker)
+            return await tokens.revoke(broker, only.id)
+
+    assert (before, anyio.run(revoke)) == (200, True)
+    assert served.get("/api/v1/jobs").status_code == 401
+    assert served.post("/api/v1/jobs", JOB).status_code == 401
+    assert served.get("/api/v1/jobs", headers=mine).status_code == 401
 
 
 @pytest.mark.security(10)

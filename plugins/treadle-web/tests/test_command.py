@@ -150,6 +150,22 @@ def test_a_strong_token_opens_another_address(web: Start, tmp_path: Path) -> Non
     assert (closed.status_code, opened.status_code) == (401, 200)
 
 
+@pytest.mark.security(7, 8)
+def test_another_address_is_not_open_when_the_only_token_is_revoked(qrun: Run, web: Start) -> None:
+    qrun("token", "create", "ci", "--scope", "operate")
+    (listed,) = [json.loads(line) for line in qrun("token", "list", "--json").stdout.splitlines()]
+    _, url = web("--host", "0.0.0.0")  # noqa: S104
+
+    revoked = qrun("token", "revoke", listed["id"])  # before the server was ever asked
+    answer = httpx.post(
+        f"{url.replace('0.0.0.0', '127.0.0.1')}/api/v1/jobs",  # noqa: S104
+        json={"type": "any.type"},
+        timeout=30,
+    )
+
+    assert (revoked.returncode, answer.status_code) == (0, 401)
+
+
 @pytest.mark.security(8)
 def test_a_token_is_made_shown_once_listed_and_revoked(qrun: Run) -> None:
     made = json.loads(qrun("token", "create", "ci", "--scope", "enqueue", "--json").stdout)

@@ -108,12 +108,13 @@ async def _serve(
     works: bool,
 ) -> None:
     from treadle_web.app import create_app  # noqa: PLC0415 - loads Starlette
-    from treadle_web.guard import access, refuse_bind  # noqa: PLC0415 - the same
+    from treadle_web.guard import access, is_loopback, refuse_bind  # noqa: PLC0415 - the same
     from treadle_web.serving import listen, serve_until_told  # noqa: PLC0415 - loads uvicorn
     from treadle_web.web import Limits  # noqa: PLC0415 - the same
 
     profile = call.profile
-    limits, allowed = Limits(), access(bind=host, hosts=hosts, token=token, open=True)
+    limits = Limits()
+    allowed = access(bind=host, hosts=hosts, token=token, open=is_loopback(host))
     async with reached(jobs) as client:
         broker = await client.broker()
         stored = await tokens.listed(broker)

@@ -27,7 +27,6 @@ OPEN: Final = frozenset({"/livez", "/readyz", "/health"})
 """Answered to anybody, under any name: they tell nothing but whether it works."""
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_FRESH_S: Final = 5.0
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FAILURES: Final = 10
 _WINDOW_S: Final = 60.0
@@ -43,7 +42,9 @@ class Access(Struct, frozen=True, kw_only=True):
     secret: str = ""
     """The hash of a token that may do everything; "" = none."""
     open: bool = False
-    """As long as there is no token at all, nobody needs one."""
+    """Until there is a token for the first time, nobody needs one."""
+    fresh_s: float = 5.0
+    """For how long a server goes by the tokens that it read."""
 
 
 def access(
@@ -103,6 +104,8 @@ class Guard:
         self._web = web
         self._access = access
         self._known: dict[str, Stored] = {}
+        self._open = access.open
+        """Once a token was seen it stays closed: whoever revokes the last one lets nobody in."""
         self._read_at = float("-inf")
         self._reading = anyio.Lock()
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
@@ -121,7 +124,7 @@ class Guard:
             _check_origin(request)
         if b"authorization" in given:
             return await self._holder(request, request.header(b"authorization"))
-        if self._access.open and not (self._known if self._is_fresh() else await self._tokens()):
+        if self._open and not (self._known if self._is_fresh() else await self._tokens()):
             return _ANYBODY
         raise _unauthorized("a token is needed: Authorization: Bearer ...")
 
@@ -144,7 +147,7 @@ class Guard:
         if scheme.lower() == "bearer" and fresh is not None:
             found = holder(token, {fresh.id: fresh.stored}, "")
             if found is not None:
-                self._known[fresh.id] = fresh.stored
+                self._known[fresh.id], self._open = fresh.stored, False
                 return found
         raise _unauthorized("this token is not known, or was revoked")
 
@@ -161,7 +164,7 @@ class Guard:
         recent.append(now)
 
     def _is_fresh(self) -> bool:
-        return time.monotonic() - self._read_at <= _FRESH_S
+        return time.monotonic() - self._read_at <= self._access.fresh_s
 
     async def _tokens(self) -> dict[str, Stored]:
         """Return what is stored, as it was a few seconds ago at most."""
@@ -170,6 +173,7 @@ class Guard:
                 if not self._is_fresh():
                     found = await listed(await self._web.broker())
                     self._known = {one.id: one.stored for one in found}
+                    self._open = self._open and not found
                     self._read_at = time.monotonic()
         return self._known
 

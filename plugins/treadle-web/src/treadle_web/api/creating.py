@@ -61,6 +61,10 @@ async def create_job(ask: Ask[Nothing, NewJob]) -> Reply:
         if first is not None:
             return reply(first, 201, {REPLAYED: "true", **_place(ask, first)})
     (handle,) = await ask.web.client.enqueue([job], checked=True)
+    if key and _was_faster(job, handle):
+        (first,) = await first_answers(await ask.web.broker(), [job])
+        if first is not None:
+            return reply(first, 201, {REPLAYED: "true", **_place(ask, first)})
     created = _created(ask.web, job, handle)
     return reply(created, 201 if created.is_new else 200, _place(ask, created))
 
@@ -88,13 +92,24 @@ async def create_jobs(ask: Ask[Nothing, NewJobs]) -> Reply:
         ]
         first = await first_answers(await ask.web.broker(), jobs)
     wanted = [job for job, told in zip(jobs, first, strict=True) if told is None]
-    answers = iter(await ask.web.client.offer(wanted) if wanted else ())
+    offered = await ask.web.client.offer(wanted) if wanted else []
+    met = [job for job, one in zip(wanted, offered, strict=True) if key and _was_faster(job, one)]
+    if met:
+        told_now = await first_answers(await ask.web.broker(), met)
+        by_id = dict(zip((job.id for job in met), told_now, strict=True))
+        first = [told or by_id.get(job.id) for job, told in zip(jobs, first, strict=True)]
+    answers = iter(offered)
     items = [
         Item(job=told) if told is not None else _item(ask.web, job, next(answers))
         for job, told in zip(jobs, first, strict=True)
     ]
     headers = {REPLAYED: "true"} if not wanted else {}
     return reply(Items(items=tuple(items)), 200, headers)
+
+
+def _was_faster(job: Job, answer: Handle[Any] | NotAccepted) -> bool:
+    """Tell whether the same key came in another request at the same moment, and was stored first."""
+    return isinstance(answer, Handle) and answer.is_new is False and answer.id == job.id
 
 
 def _numbered(web: Web, new: NewJob, place: int) -> Job:
