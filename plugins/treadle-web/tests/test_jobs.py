@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+
+PATIENCE_S = 120.0
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Give what closes at the end of a test."""
+    with ExitStack() as opened:
+        yield opened
 
 
 @pytest.mark.contract("E15")
@@ -93,6 +106,30 @@ def test_an_idempotency_key_for_another_request_is_refused(
 
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
     assert len(served.get("/api/v1/jobs").json()["items"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/jobs/batch"])
+def test_of_requests_that_come_together_under_one_key_one_counts(
+    served: Any, path: str, stack: ExitStack
+) -> None:
+    numbers = (1, 2) * 4
+    address = served.url.removeprefix("http://")
+    callers = [
+        stack.enter_context(closing(HTTPConnection(address, timeout=PATIENCE_S))) for _ in numbers
+    ]
+    for turn in range(10):  # that they meet is not sure in one
+        headers = {"Content-Type": "application/json", "Idempotency-Key": f"order-{turn}"}
+        for caller, number in zip(callers, numbers, strict=True):  # all are sent, none is read yet
+            job = {"type": "note.write", "payload": {"number": number}}
+            body = json.dumps(job if path.endswith("jobs") else {"jobs": [job]})
+            caller.request("POST", path, body, headers)
+        answers = [caller.getresponse() for caller in callers]
+        heard = [(one.headers["Idempotency-Replayed"], one.read(), one.status) for one in answers]
+        accepted = [one for one in heard if one[2] != 422]
+
+        assert len(accepted) == 4, heard
+        assert len({(content, status) for _, content, status in accepted}) == 1
+        assert [replayed for replayed, _, _ in accepted].count(None) == 1
 
 
 def test_many_jobs_are_enqueued_at_once_and_replayed_as_one(served: Any) -> None:

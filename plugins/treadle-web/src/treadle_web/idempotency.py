@@ -27,6 +27,7 @@ REPLAYED: Final = "Idempotency-Replayed"
 _LONGEST: Final = 255
 _KEY: Final = re.compile(rf"[!-~]{{1,{_LONGEST}}}")
 _REMEMBERED_MS: Final = 24 * 3_600_000
+_PREFIX: Final = "idem:"
 
 
 class Created(Struct, frozen=True, kw_only=True):
@@ -60,7 +61,12 @@ def keyed(job: Job, who: str, key: str, place: int) -> Job:
     text = "\0".join((who, key, str(place)))
     digest = hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
     policy = structs.replace(job.policy, remember_ms=_REMEMBERED_MS)
-    return structs.replace(job, id=f"idem:{digest}", policy=policy)
+    return structs.replace(job, id=f"{_PREFIX}{digest}", policy=policy)
+
+
+def is_keyed(job: Job) -> bool:
+    """Tell whether the id of a job follows from a key."""
+    return job.id.startswith(_PREFIX)
 
 
 async def first_answers(broker: Broker, jobs: Sequence[Job]) -> list[Created | None]:

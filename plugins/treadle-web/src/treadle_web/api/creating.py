@@ -16,6 +16,7 @@ from treadle_web.idempotency import (
     Created,
     first_answers,
     first_state,
+    is_keyed,
     key_of,
     keyed,
 )
@@ -61,10 +62,9 @@ async def create_job(ask: Ask[Nothing, NewJob]) -> Reply:
         if first is not None:
             return reply(first, 201, {REPLAYED: "true", **_place(ask, first)})
     (handle,) = await ask.web.client.enqueue([job], checked=True)
-    if key and _was_faster(job, handle):
-        (first,) = await first_answers(await ask.web.broker(), [job])
-        if first is not None:
-            return reply(first, 201, {REPLAYED: "true", **_place(ask, first)})
+    told = await _told_meanwhile(ask, [job], [handle]) if key else {}
+    if (first := told.get(job.id)) is not None:
+        return reply(first, 201, {REPLAYED: "true", **_place(ask, first)})
     created = _created(ask.web, job, handle)
     return reply(created, 201 if created.is_new else 200, _place(ask, created))
 
@@ -93,23 +93,35 @@ async def create_jobs(ask: Ask[Nothing, NewJobs]) -> Reply:
         first = await first_answers(await ask.web.broker(), jobs)
     wanted = [job for job, told in zip(jobs, first, strict=True) if told is None]
     offered = await ask.web.client.offer(wanted) if wanted else []
-    met = [job for job, one in zip(wanted, offered, strict=True) if key and _was_faster(job, one)]
-    if met:
-        told_now = await first_answers(await ask.web.broker(), met)
-        by_id = dict(zip((job.id for job in met), told_now, strict=True))
-        first = [told or by_id.get(job.id) for job, told in zip(jobs, first, strict=True)]
-    answers = iter(offered)
-    items = [
-        Item(job=told) if told is not None else _item(ask.web, job, next(answers))
-        for job, told in zip(jobs, first, strict=True)
-    ]
-    headers = {REPLAYED: "true"} if not wanted else {}
+    raced = await _told_meanwhile(ask, wanted, offered) if key else {}
+    answers = iter(
+        Item(job=raced[job.id]) if job.id in raced else _item(ask.web, job, answer)
+        for job, answer in zip(wanted, offered, strict=True)
+    )
+    items = [next(answers) if told is None else Item(job=told) for told in first]
+    headers = {REPLAYED: "true"} if len(raced) == len(wanted) else {}
     return reply(Items(items=tuple(items)), 200, headers)
 
 
-def _was_faster(job: Job, answer: Handle[Any] | NotAccepted) -> bool:
-    """Tell whether the same key came in another request at the same moment, and was stored first."""
-    return isinstance(answer, Handle) and answer.is_new is False and answer.id == job.id
+async def _told_meanwhile(
+    ask: Ask[Any, Any], jobs: Sequence[Job], answers: Sequence[Handle[Any] | NotAccepted]
+) -> dict[str, Created]:
+    """Return the first answers about jobs that came under the same key at the same time, and were faster.
+
+    Raises:
+        Refusal: 422 if they came with other content.
+    """
+    met = [
+        job
+        for job, answer in zip(jobs, answers, strict=True)
+        if is_keyed(job)
+        and isinstance(answer, Handle)
+        and (answer.id, answer.is_new) == (job.id, False)
+    ]
+    if not met:
+        return {}
+    found = await first_answers(await ask.web.broker(), met)
+    return {job.id: told for job, told in zip(met, found, strict=True) if told is not None}
 
 
 def _numbered(web: Web, new: NewJob, place: int) -> Job:
