@@ -51,6 +51,45 @@ def test_wrong_fields_are_422_with_their_path(served: Any, body: object, path: s
     assert served.get("/api/v1/jobs").json()["items"] == []
 
 
+@pytest.mark.parametrize("field", ["id", "queue", "type"])
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_a_line_break_at_the_end_makes_no_name(
+    url: str, serve: Any, app_of: Any, field: str, is_typed: bool
+) -> None:
+    served = serve(app_of(url), typed=is_typed)
+    body = {"type": "note.write", "payload": {"number": 1}, "id": "one", "queue": "mail"}
+
+    answer = served.post(
+        "/api/v1/jobs", {**body, field: f"{body[field]}\n"}
+    )  # `$` alone lets it in
+
+    assert answer.status_code == 422, answer.text
+    assert served.get("/api/v1/jobs").json()["items"] == []
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+@pytest.mark.parametrize("options", [{}, {"priority": "high"}])
+@pytest.mark.parametrize(
+    ("text", "status"), [('"' + "x" * 300_000 + '"', 413), ("[" * 66 + "]" * 66, 422)]
+)
+def test_a_payload_that_is_too_large_or_too_deep_is_refused_of_any_type(
+    url: str, serve: Any, is_typed: bool, options: dict[str, str], text: str, status: int
+) -> None:
+    jobs = Jobs(url)
+
+    @jobs.handler("any.note")
+    async def write(note: Any) -> None: ...
+
+    served = serve(jobs, typed=is_typed)
+    told = "".join(f', "{name}": "{value}"' for name, value in options.items())
+    body = f'{{"type": "any.note", "payload": {{"note": {text}}}{told}}}'
+
+    answer = served.client.post("/api/v1/jobs", content=body, headers=JSON)
+
+    assert (callable(write), answer.status_code) == (True, status), answer.text
+    assert served.get("/api/v1/jobs").json()["items"] == []
+
+
 def test_an_unknown_type_is_refused_and_says_which_was_perhaps_meant(served: Any) -> None:
     answer = served.post("/api/v1/jobs", {"type": "note.wriet"})
 

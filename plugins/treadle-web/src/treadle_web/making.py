@@ -36,7 +36,7 @@ def make_job(web: Web, new: NewJob, at: str = "$") -> Job:
         else:
             base = JobOptions(policy=web.jobs.default_policy)
             made = build(new.type, new_id(), _checked(payload), amend(base, options))
-        if web.typed and not options:  # id and payload were made and checked just now
+        if web.typed:  # its handler checked payload and options just now
             _check_names(made.type, made.queue)
         else:
             _check(web.jobs.settings.payload_limit)([made])
