@@ -7,6 +7,7 @@ import inspect
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -151,6 +152,32 @@ def test_who_comes_while_all_connections_are_taken_is_told_to_come_later(
     said = _while_served(app_of(url), Limits(connections=3), ask)
 
     assert said.startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.security(13)
+def test_who_does_not_read_is_hung_up_on(url: str, app_of: Callable[[str], Jobs]) -> None:
+    jobs = app_of(url)
+    body = b'{"type": "note.write", "id": "large", "payload": {"number": 1, "text": "%s"}}'
+    body %= b"x" * 200_000
+    head = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    one = b"GET /api/v1/jobs/large HTTP/1.1\r\nHost: localhost\r\n"
+
+    def ask(port: int) -> bytes:
+        said = _said(
+            port, head, b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body), body
+        )
+        assert said.startswith(b"HTTP/1.1 201 "), said
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as stuck:
+            stuck.sendall((one + b"\r\n") * 200)  # more than all buffers on the way hold
+            stuck.recv(1)
+            until = time.monotonic() + PATIENCE_S
+            while not said.startswith(b"HTTP/1.1 200 ") and time.monotonic() < until:
+                said = _said(port, one + b"Connection: close\r\n\r\n")
+        return said
+
+    said = _while_served(jobs, Limits(connections=2, unread_s=0.1), ask)
+
+    assert said.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.security(13)

@@ -147,6 +147,7 @@ class Bounded(HttpToolsProtocol):
     """One connection; its limit is the `h11_max_incomplete_event_size` of the configuration."""
 
     head_s = DEFAULT_LIMITS.head_s
+    unread_s = DEFAULT_LIMITS.unread_s
     app: Any
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -161,9 +162,11 @@ class Bounded(HttpToolsProtocol):
         self._kept = 0
         """How many bytes the headers of the present request have."""
         self._head_due: asyncio.TimerHandle | None = None
+        self._read_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; who says nothing at all is hung up on like who says nothing more."""
+        transport.set_write_buffer_limits(high=0)  # so that we hear of anything that lies unread
         super().connection_made(cast("asyncio.Transport", Corked(transport, self.loop)))
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -191,7 +194,19 @@ class Bounded(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of it."""
         self._head_came()
+        self._was_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Hang up on who does not read on: nothing else would ever end that connection."""
+        super().pause_writing()
+        self._was_read()
+        self._read_due = self.loop.call_later(self.unread_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: all that was sent so far is on its way."""
+        self._was_read()
+        super().resume_writing()
 
     def on_headers_complete(self) -> None:
         """Call the application."""
@@ -240,6 +255,11 @@ class Bounded(HttpToolsProtocol):
             self._head_due.cancel()
             self._head_due = None
 
+    def _was_read(self) -> None:
+        if self._read_due is not None:
+            self._read_due.cancel()
+            self._read_due = None
+
     def _head_is_late(self) -> None:
         """Hang up on who sends a head that never ends, a byte now and then."""
         self._head_due = None
@@ -279,5 +299,6 @@ def bounded(limits: Limits) -> type[Bounded]:
 
     class Limited(Bounded):
         head_s = limits.head_s
+        unread_s = limits.unread_s
 
     return Limited

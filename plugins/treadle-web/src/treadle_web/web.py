@@ -25,6 +25,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     body_s: float = 10.0
     """How long a body may take to arrive."""
     request_s: float = 30.0
+    unread_s: float = 30.0
+    """How long what was sent may wait for a client that does not read, at `qrun web`."""
     bulk_s: float = 10.0
     """How long one bulk action goes on before it answers how far it got."""
     depth: int = 70
