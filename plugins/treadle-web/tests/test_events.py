@@ -220,12 +220,16 @@ def test_head_tells_the_headers_only(served: Any) -> None:
 
 @pytest.mark.parametrize("cursor", ["yesterday", "-1", "9" * 30])
 def test_what_is_no_cursor_is_refused(served: Any, cursor: str) -> None:
-    for answer in (
-        served.get(f"/api/v1/events?since={cursor}"),
-        served.get("/api/v1/events", headers={"Last-Event-ID": cursor}),
-        served.get(f"/api/v1/logs?cursor={cursor}"),
+    for path, answer in (
+        ("$query.since", served.get(f"/api/v1/events?since={cursor}")),
+        (
+            "$header.Last-Event-ID",
+            served.get("/api/v1/events?since=0", headers={"Last-Event-ID": cursor}),
+        ),
+        ("$query.cursor", served.get(f"/api/v1/logs?cursor={cursor}")),
     ):
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["path"]) == (422, "invalid", path)
 
 
 @pytest.mark.contract("F08")

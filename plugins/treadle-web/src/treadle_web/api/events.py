@@ -117,7 +117,8 @@ async def stream_events(ask: Ask[EventQuery, None]) -> Reply:
     except BaseException as error:
         stream.close()
         if isinstance(error, ConfigurationError):
-            raise invalid(str(error), "$query.since") from None
+            path = f"$header.{LAST_EVENT_ID}" if told else "$query.since"
+            raise invalid(f"{error}: begin without one", path) from None
         raise
     ask.request.scope[PATIENCE].lift()
     return Reply(media_type=TEXT, headers={"X-Accel-Buffering": "no"}, parts=stream)
