@@ -166,6 +166,7 @@ def test_a_foreign_host_name_is_refused_also_on_loopback(served: Any, host: str)
     answer = served.get("/api/v1/jobs", headers={"Host": host})
 
     assert (answer.status_code, answer.json()["code"]) == (421, "misdirected")
+    assert "--allow-host" in answer.json()["detail"]
 
 
 @pytest.mark.security(10)

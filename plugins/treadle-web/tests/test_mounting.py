@@ -100,6 +100,7 @@ def test_it_mounts_below_a_prefix(
     assert document["servers"] == [{"url": "/ops/jobs"}]
     assert (foreign.status_code, nowhere.status_code) == (421, 404)
     assert nowhere.headers["Content-Type"] == "application/problem+json"
+    assert "/api/v1/openapi.json" in nowhere.json()["detail"]
 
 
 @pytest.mark.parametrize("mounted", MOUNTED)

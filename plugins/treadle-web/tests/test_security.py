@@ -152,6 +152,8 @@ def test_who_comes_while_all_connections_are_taken_is_told_to_come_later(
     said = _while_served(app_of(url), Limits(connections=3), ask)
 
     assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\n" in said
+    assert b'"code":"too_many_connections"' in said
 
 
 @pytest.mark.security(13)

@@ -39,6 +39,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
 )
 """Every operation; of two paths that both fit a request the first one serves it."""
 SPECIFICATION: Final = "/api/v1/openapi.json"
+_NOT_FOUND: Final = f"nothing is served here: {SPECIFICATION} tells what is"
 
 
 def create_app(
@@ -108,5 +109,6 @@ async def _told(request: Request, error: Exception) -> Response:
     failed = cast("HTTPException", error)
     code = {404: "not_found", 405: "method_not_allowed"}.get(failed.status_code, "refused")
     headers = dict(failed.headers or {})
-    told = refused(request, Refusal(failed.status_code, code, failed.detail, headers=headers))
+    detail = _NOT_FOUND if failed.status_code == 404 else failed.detail
+    told = refused(request, Refusal(failed.status_code, code, detail, headers=headers))
     return Response(told.content, told.status, {**told.headers, "Content-Type": told.media_type})

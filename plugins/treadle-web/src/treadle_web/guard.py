@@ -132,7 +132,8 @@ class Guard:
         hosts = self._access.hosts
         named = _host_of(request.header(b"host"))
         if named not in hosts and "*" not in hosts:
-            raise Refusal(421, "misdirected", "this server does not answer to that host name")
+            text = "this server does not answer to that host name: `qrun web --allow-host` adds one"
+            raise Refusal(421, "misdirected", text)
 
     async def _holder(self, request: Asked, given: str) -> Principal:
         scheme, _, token = given.partition(" ")

@@ -14,16 +14,18 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
+import msgspec
 from starlette.types import Message
-from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from treadle_web.answering import AT_ONCE
+from treadle_web.answering import AT_ONCE, tell
 from treadle_web.asked import WHOLE
+from treadle_web.operation import Reply
+from treadle_web.problems import MEDIA_TYPE, RETRY_AFTER_S, Refusal
 from treadle_web.web import DEFAULT_LIMITS, Limits
 
 _TOO_LONG: Final = (
@@ -48,6 +50,15 @@ _REMEMBERED: Final = 64
 _LINES: Final[dict[tuple[bytes, bytes], bytes]] = {}
 """The lines of headers that were sent before."""
 _TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+async def _come_later(scope: object, receive: object, send: Any) -> None:
+    """Answer who comes while all connections are taken."""
+    del scope, receive
+    refusal = Refusal(503, "too_many_connections", "as many are connected as may: come later")
+    headers = {"Retry-After": str(RETRY_AFTER_S), "Connection": "close"}
+    content = msgspec.json.encode(refusal.problem())
+    await tell(Reply(status=503, content=content, media_type=MEDIA_TYPE, headers=headers), send)
 
 
 class Corked:
@@ -241,7 +252,7 @@ class Bounded(HttpToolsProtocol):
         most = self.limit_concurrency
         if most is not None and max(len(self.connections), len(self.tasks)) >= most:
             self.logger.warning("Exceeded concurrency limit.")
-            app = service_unavailable
+            app = _come_later
         if before is None or before.response_complete:
             task = self.loop.create_task(cycle.run_asgi(app))
             task.add_done_callback(self.tasks.discard)
