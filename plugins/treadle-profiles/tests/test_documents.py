@@ -40,6 +40,29 @@ async def test_a_document_goes_from_pending_to_completed(serve: Any) -> None:
     assert after["updatedAt"] >= made["updatedAt"]
 
 
+def counting(jobs: Jobs) -> object:
+    """Add a handler that takes a number."""
+
+    @jobs.handler("page.print")
+    async def print_page(page: int) -> None: ...
+
+    return print_page
+
+
+@pytest.mark.contract("F20")
+@pytest.mark.parametrize(
+    ("payload", "path"), [("text", "$.payload"), ({"page": "one"}, "$.payload.page")]
+)
+async def test_a_payload_that_does_not_fit_is_named_where_it_stands_in_the_request(
+    serve: Any, payload: object, path: str
+) -> None:
+    documents = serve("documents", counting)
+
+    answer = await documents.client.post("/jobs", json={"type": "page.print", "payload": payload})
+
+    assert (answer.status_code, answer.json()["path"]) == (422, path)
+
+
 @pytest.mark.contract("F02")
 @pytest.mark.parametrize(
     ("given", "status", "count"), [({}, "pending", 1), ({"maxRetries": 0}, "failed", 0)]

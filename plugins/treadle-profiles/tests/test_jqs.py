@@ -55,6 +55,17 @@ async def test_any_object_is_a_job_whose_result_stays(serve: Any, payload: Any) 
     }
 
 
+@pytest.mark.contract("E11")
+async def test_what_is_refused_takes_no_number(serve: Any) -> None:
+    jqs = serve("jqs", working)
+    refused = [await jqs.client.post("/jobs", json=body) for body in ([1], "text", 5, True)]
+
+    made = await jqs.post("/jobs", {"task": "first"})
+
+    assert [answer.status_code for answer in refused] == [422] * 4
+    assert made["id"] == 1
+
+
 @pytest.mark.contract("E12", "F14")
 async def test_the_result_of_a_job_that_failed_is_its_error(serve: Any) -> None:
     jqs = serve("jqs", working)

@@ -77,6 +77,7 @@ async def add_job(asked: Asked[Nothing, NewJob]) -> Document:
         bytes(asked.body.payload),
         ids=lambda: f"{asked.client.now_ms() // 1_000:08x}{secrets.token_hex(8)}",
         retries=asked.body.max_retries,
+        at="$.payload",
         retention=None,
         dead_retention=None,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, cast
 import msgspec
 from msgspec import Meta, Raw, structs
 
-from treadle import JobNotFound
+from treadle import JobNotFound, PayloadError
 from treadle.broker.base import Filter
 from treadle.cli.views import embedded
 from treadle.domain.job import Record, Ref
@@ -114,11 +114,13 @@ async def put(
     *,
     ids: Callable[[], str],
     retries: int | None = None,
+    at: str = "$",
     **options: Any,
 ) -> Record:
     """Enqueue one job under the first of `ids` that is free, and return it as it is stored.
 
     `retries`, or the setting `job.retries` if it was given, goes before what the handler says.
+    `at` is where the arguments stand in the body of the request; no id is taken for what does not fit.
 
     Raises:
         UnknownType: if there is no handler for it.
@@ -130,10 +132,13 @@ async def put(
         retries = asked.settings.job.retries
     given = options if retries is None else {**options, "retry": retries}
     # No two requests make the same body: a job that is there already is never taken for ours.
-    meta = {"request": new_id()}
+    own = {**given, "queue": queue(asked), "meta": {"request": new_id()}}
+    try:
+        fitting = handler.job_of_json(data, cast("Options", own))
+    except PayloadError as error:
+        raise PayloadError(str(error), path=f"{at}{error.path.removeprefix('$')}") from None
     while True:
-        own = {**given, "id": ids(), "queue": queue(asked), "meta": meta}
-        job = handler.job_of_json(data, cast("Options", own))
+        job = structs.replace(fitting, id=ids())
         (handle,) = await asked.client.enqueue([job], checked=True)
         if handle.is_new is not False:
             return await asked.client.get(Ref(job.queue, job.id))
