@@ -108,6 +108,18 @@ def test_an_idempotency_key_for_another_request_is_refused(
     assert len(served.get("/api/v1/jobs").json()["items"]) == 1
 
 
+def test_an_own_id_of_another_queue_is_no_earlier_use_of_a_key(served: Any) -> None:
+    body = {"type": "note.write", "payload": {"number": 1}, "id": "mine"}
+    served.post("/api/v1/jobs", {**body, "queue": "mail"})
+
+    answer = served.post(
+        "/api/v1/jobs", {**body, "queue": "print"}, headers={"Idempotency-Key": "order-20"}
+    )
+
+    assert (answer.status_code, answer.json()["queue"]) == (201, "print"), answer.text
+    assert "Idempotency-Replayed" not in answer.headers
+
+
 @pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/jobs/batch"])
 def test_of_requests_that_come_together_under_one_key_one_counts(
     served: Any, path: str, stack: ExitStack

@@ -75,7 +75,9 @@ async def first_answers(broker: Broker, jobs: Sequence[Job]) -> list[Created | N
     Raises:
         Refusal: 422 if one of them has other content.
     """
-    records = await broker.get([Ref("", job.id) for job in jobs])
+    # The id that follows from a key is of one request, whatever its queue; an own id is one in its queue.
+    refs = [Ref("" if is_keyed(job) else job.queue, job.id) for job in jobs]
+    records = await broker.get(refs)
     pairs = zip(jobs, records, strict=True)
     return [None if record is None else _first(job, record) for job, record in pairs]
 
