@@ -68,10 +68,52 @@ def test_printing_a_url_masks_user_and_password() -> None:
         "redis://:hunter2@host",
         "cannot reach redis://user:hunter2@host: refused",
         "first redis://a:hunter2@one, then nats://b:hunter2@two",
+        "redis://:a/hunter2@host:6379/0",
+        "redis://user:a@b/hunter2@host",
+        "redis://user:1/hunter2@host",
+        "redis://user:a/b:hunter2?c#d@host",
     ],
 )
 def test_urls_are_masked_inside_other_text(text: str) -> None:
     assert "hunter2" not in masked(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis://host:6379/0,memory://",
+        "sqlite:////home/ada@work/jobs.db",
+        "'redis://host:6379/0' of ada@example.com",
+        '{"url":"redis://host:6379/0","to":"ada@example.com"}',
+    ],
+)
+def test_what_is_no_login_is_not_masked(text: str) -> None:
+    assert masked(text) == text
+
+
+@pytest.mark.security(16)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis://:hunter2#more@host:6379",
+        "redis://:hunter2/more@host:6379",
+        "redis://:12/hunter2@host:6379",
+        "redis://:12#hunter2@host:6379",
+        "redis://ada:hunter2\u2100@host",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_not_printed_with_its_password(text: str) -> None:
+    try:
+        shown = str(parse(text))
+    except ConfigurationError as error:
+        shown = f"{error} {error.__cause__} {error.__context__ if not error.__suppress_context__ else None}"
+
+    assert "hunter2" not in shown
+
+
+def test_what_stands_behind_a_hash_is_not_lost_in_silence() -> None:
+    with pytest.raises(ConfigurationError, match="%23"):
+        parse("sqlite:///jobs#1.db")
 
 
 @pytest.mark.parametrize("name", ["password", "sslpassword", "PASSWD", "auth_token", "apikey"])

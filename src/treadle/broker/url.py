@@ -60,7 +60,8 @@ class BrokerUrl(Struct, frozen=True, kw_only=True):
                 raise ConfigurationError(f"{self}: unknown option {name!r}. Known: {listed}")
 
 
-_LOGIN = re.compile(r"(?<=://)[^/\s]*@")
+# A password that should have been quoted may hold slashes: what stands behind a colon goes up to the last @.
+_LOGIN = re.compile(r"""(?<=://)(?:[^/\s:@"']*:(?:(?!://)[^\s"'])*@|[^/\s]*@)""")
 _SECRET_OPTION = re.compile(
     r"(?i)([?&][\w-]*(?:password|passwd|secret|token|api_?key)[\w-]*=)[^&#\s\"']+"
 )
@@ -80,12 +81,17 @@ def parse(url: str) -> BrokerUrl:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"cannot read the broker URL {masked(url)!r}: {error}") from error
+    except ValueError:  # what it says may hold the password
+        raise ConfigurationError(
+            f"cannot read the broker URL {masked(url)!r}: behind the host stands a port up to 65535,"
+            " if any; in a password / ? # @ : are written %2F %3F %23 %40 %3A"
+        ) from None
     if not parts.scheme or "://" not in url:
         raise ConfigurationError(
             f"{masked(url)!r} is no broker URL. Examples: sqlite:///jobs.db, memory://, redis://host"
         )
+    if "#" in url:
+        raise ConfigurationError(f"cannot read the broker URL {masked(url)!r}: write # as %23")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     namespace = options.pop("namespace", DEFAULT_NAMESPACE)
     if not _NAMESPACE.fullmatch(namespace):
