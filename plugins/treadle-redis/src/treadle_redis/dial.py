@@ -39,7 +39,7 @@ async def dial(address: Address) -> Reached:
                 return await first(address.nodes, ask, f"{shown}: no node leads to the namespace")
             return await _reached(address, address.place)
     except (RedisError, OSError) as error:
-        raise unreachable(error, shown) from error
+        raise unreachable(error, shown, address.timeout_s) from error
 
 
 async def _reached(address: Address, place: Place) -> Reached:

@@ -47,8 +47,11 @@ _SET_FULL: Final = (
 )
 
 
-def unreachable(error: Exception, shown: str) -> NotReached | BrokerRefused:
+def unreachable(error: Exception, shown: str, seconds: float) -> NotReached | BrokerRefused:
     """Say why no connection could be made."""
+    if isinstance(error, TimeoutError):
+        more = ". Does it speak TLS?" if shown.startswith("rediss") else ""
+        return NotReached(f"{shown} cannot be reached: no answer within {seconds:g} s{more}")
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
         return BrokerRefused(f"{shown}: the server refuses user or password ({error})")
     if isinstance(error, NoPermissionError):
