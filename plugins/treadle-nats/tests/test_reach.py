@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,14 +134,14 @@ def test_a_domain_or_prefix_that_cannot_be_is_refused(query: str, said: str) -> 
 class Safe:
     """A server that only speaks TLS and only to who shows a certificate; and the files for it."""
 
-    def __init__(self, make_server: Make, folder: Path) -> None:
+    def __init__(self, make_server: Make, folder: Path, **more: Any) -> None:
         authority = trustme.CA()
         self.ca = self._write(folder / "ca.pem", authority.cert_pem)
         self.other_ca = self._write(folder / "other.pem", trustme.CA().cert_pem)
         cert, key = self._pair(folder, "server", authority.issue_cert("127.0.0.1", "localhost"))
         self.cert, self.key = self._pair(folder, "own", authority.issue_cert("worker"))
         self.server = make_server(
-            tls={"cert_file": cert, "key_file": key, "ca_file": self.ca, "verify": True}
+            tls={"cert_file": cert, "key_file": key, "ca_file": self.ca, "verify": True}, **more
         )
         self.at = f"localhost:{self.server.port}?timeout_ms=3000"
 
@@ -192,3 +193,39 @@ async def test_a_connection_that_is_not_trusted_is_one_sentence(
 
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 300 + len(given)
+
+
+@pytest.mark.security(16)
+async def test_a_server_without_encryption_is_told_nothing() -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"version":"2.15.1","max_payload":1048576,"headers":true}\r\n')
+        heard.put_nowait(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as serving:
+        port = serving.sockets[0].getsockname()[1]
+        broker = _broker(f"tls://ada:s3cret@127.0.0.1:{port}?timeout_ms=30000")
+        with pytest.raises(BrokerUnavailable, match="the server offers none") as caught:
+            await broker.connect()
+        await broker.disconnect()
+        with anyio.fail_after(60):
+            said = await heard.get()
+
+    assert said == b""
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_a_server_that_lets_others_in_without_encryption_is_encrypted_and_verified(
+    make_server: Make, tmp_path: Path
+) -> None:
+    lax = Safe(make_server, tmp_path, allow_non_tls=True)
+    own = f"cert={lax.cert}&key={lax.key}"
+
+    async with _broker(f"tls://{lax.at}&ca={lax.ca}&{own}") as broker:
+        await stored(broker, make_job("safe"))
+    stranger = _broker(f"tls://{lax.at}&ca={lax.other_ca}&{own}")
+    with pytest.raises(BrokerUnavailable, match="certificate"):
+        await stranger.connect()
+    await stranger.disconnect()

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ import nats
 import nats.js.api
 import pytest
 from treadle_nats import NatsBroker
+from treadle_nats.address import locate
 
 from treadle.broker.url import parse
 from treadle.broker.values import Durability
@@ -177,6 +179,14 @@ async def test_a_user_with_no_more_than_the_documented_permissions_can_do_everyt
         ("nats://127.0.0.1/path", "no path"),
         ("nats://127.0.0.1?durability=high", "unknown option"),
         ("nats://127.0.0.1?replicas=none", "replicas"),
+        ("nats://127.0.0.1?replicas=2", "1, 3, 5"),
+        ("nats://127.0.0.1?servers=nats://b:4222", "servers is a list"),
+        ("nats://127.0.0.1?servers=b:port", "servers is a list"),
+        ("nats://127.0.0.1?servers=b:0", "servers is a list"),
+        ("nats://127.0.0.1?servers=ada:s3cret@b", "servers is a list"),
+        ("nats://:s3cret@127.0.0.1", "belongs to a user"),
+        ("nats://ada:s3cret@127.0.0.1?creds=/dev/null", "not both"),
+        ("tls://127.0.0.1?key=/dev/null", "give cert as well"),
         ("nats://127.0.0.1?storage=paper", "storage"),
         ("tls://127.0.0.1?ca=/nowhere/ca.pem", "no file"),
     ],
@@ -184,6 +194,27 @@ async def test_a_user_with_no_more_than_the_documented_permissions_can_do_everyt
 def test_an_url_that_means_nothing_is_refused(url: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         _broker(url)
+
+
+@pytest.mark.parametrize(
+    ("servers", "places"),
+    [
+        ("b,c:4333", ["b:4222", "c:4333"]),
+        ("[::1],[::2]:4333", ["[::1]:4222", "[::2]:4333"]),
+        ("b:4222, c:4222,", ["b:4222", "c:4222"]),
+    ],
+)
+def test_further_servers_are_read(servers: str, places: list[str]) -> None:
+    address = locate(parse(f"nats://a?servers={servers}"))
+
+    assert list(address.servers) == [f"nats://{place}" for place in ["a:4222", *places]]
+
+
+def test_files_for_tls_are_never_ignored(tmp_path: Path) -> None:
+    file = tmp_path / "own.pem"
+    file.touch()
+
+    assert locate(parse(f"nats://a?cert={file}")).tls
 
 
 @pytest.mark.promise(3)

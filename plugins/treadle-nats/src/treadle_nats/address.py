@@ -19,6 +19,7 @@ _OPTIONS: Final = (
 _PORT: Final = 4222
 _MOST_BYTES: Final = 2**50
 _SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
+_PLACE: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\[\]/@:,]+)(:(?P<port>\d{1,5}))?")
 _LOCAL: Final = re.compile(r"//(127\.[\d.]+|localhost|\[::1\]):")
 
 
@@ -97,8 +98,14 @@ def locate(url: BrokerUrl) -> Address:
     url.refuse_unknown(_OPTIONS)
     if url.path:
         raise ConfigurationError(f"{url}: a NATS URL has no path; use ?namespace=... to keep apart")
-    tls = url.scheme == "tls" or "ca" in url.options
-    hosts = [f"{_host(url.host)}:{url.port or _PORT}", *_listed(url.option("servers", ""))]
+    tls = url.scheme == "tls" or any(name in url.options for name in ("ca", "cert", "key"))
+    if "key" in url.options and "cert" not in url.options:
+        raise ConfigurationError(f"{url}: key belongs to a certificate: give cert as well")
+    if url.password and not url.username:
+        raise ConfigurationError(f"{url}: a password belongs to a user; a token stands alone")
+    if url.username and "creds" in url.options:
+        raise ConfigurationError(f"{url}: a user or token in front of the host, or creds, not both")
+    hosts = [f"{_host(url.host)}:{url.port or _PORT}", *_listed(url)]
     has_both = bool(url.password)
     return Address(
         shown=str(url),
@@ -114,7 +121,7 @@ def locate(url: BrokerUrl) -> Address:
         key=_file(url, "key"),
         api=_api(url),
         timeout_ms=_number(url, "timeout_ms", 5_000, 100, 60_000),
-        replicas=_number(url, "replicas", 1, 1, 5),
+        replicas=int(url.option("replicas", "1", ("1", "3", "5"))),
         storage=url.option("storage", "file", ("file", "memory")),
         max_bytes=_number(url, "max_bytes", -1, 1_048_576),
         log_bytes=_number(url, "log_bytes", 16 * 1024 * 1024, 65_536),
@@ -139,9 +146,15 @@ def _host(host: str) -> str:
     return f"[{host}]" if ":" in host else host or "127.0.0.1"
 
 
-def _listed(text: str) -> list[str]:
-    hosts = [host.strip() for host in text.split(",") if host.strip()]
-    return [host if ":" in host else f"{host}:{_PORT}" for host in hosts]
+def _listed(url: BrokerUrl) -> list[str]:
+    hosts: list[str] = []
+    for text in filter(None, map(str.strip, url.option("servers", "").split(","))):
+        found = _PLACE.fullmatch(text)
+        port = int(found["port"] or _PORT) if found else 0
+        if not found or not 0 < port < 65_536:
+            raise ConfigurationError(f"{url}: servers is a list like b:{_PORT},c:{_PORT}")
+        hosts.append(f"{found['host']}:{port}")
+    return hosts
 
 
 def _file(url: BrokerUrl, name: str) -> str:

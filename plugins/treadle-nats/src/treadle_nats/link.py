@@ -14,12 +14,12 @@ from contextlib import suppress
 from typing import Any, Final
 
 from nats import errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from treadle.errors import BrokerRefused, BrokerUnavailable, TreadleError
 from treadle_nats import creds
 from treadle_nats.address import Address
+from treadle_nats.driver import Driver, NotConnected
 
 OLDEST: Final = (2, 14, 5)
 _NOT_LET_IN: Final = "the server refuses user, password or token"
@@ -48,7 +48,7 @@ class Link:
 
     def __init__(self, address: Address, on_return: Callable[[], object]) -> None:
         self.address = address
-        self._client = Client()
+        self._client = Driver()
         self._on_return = on_return
         self._trouble = ""
         """What the driver said last; a request that is answered clears it."""
@@ -56,9 +56,11 @@ class Link:
         """What the user of this connection may not do, as the server said it."""
         self._hopeless = asyncio.Event()
         self._failures = 0
+        self._cause: TreadleError | None = None
+        """Why we do not connect, however often it is tried."""
 
     @property
-    def client(self) -> Client:
+    def client(self) -> Driver:
         """Return the driver's own connection."""
         return self._client
 
@@ -97,6 +99,8 @@ class Link:
             await asyncio.wait(
                 {connecting, hopeless}, timeout=limit, return_when=asyncio.FIRST_COMPLETED
             )
+            if self._cause is not None and not self._client.is_connected:
+                raise self._cause
             if not connecting.done() or connecting.exception() is not None:
                 error = connecting.exception() if connecting.done() else None
                 if isinstance(error, TreadleError):
@@ -136,7 +140,11 @@ class Link:
         )
 
     async def _on_error(self, error: Exception) -> None:
-        self._trouble = told(error)
+        cause = error.__cause__ if isinstance(error, NotConnected) else error
+        self._trouble = told(cause)
+        if isinstance(cause, TreadleError) and not self._client.is_reconnecting:
+            self._cause = type(cause)(f"cannot connect to {self.address.shown}: {cause}")
+            self._hopeless.set()
         if "permissions violation" in self._trouble:
             self._denials.append(self._trouble)
         self._failures += 1
