@@ -363,7 +363,9 @@ async def test_payloads_larger_than_the_servers_messages_go_in_parts(make_server
     assert found.job.payload == payload
 
 
-async def test_a_stream_that_drops_messages_is_warned_of(server: Any, namespace: str) -> None:
+async def test_a_stream_that_drops_messages_is_warned_of_and_promises_nothing(
+    server: Any, namespace: str
+) -> None:
     async with _broker(f"{server.url}?namespace={namespace}") as broker:
         await stored(broker, make_job())
         client = await nats.connect(server.url)
@@ -372,6 +374,7 @@ async def test_a_stream_that_drops_messages_is_warned_of(server: Any, namespace:
         await client.jetstream().update_stream(config)
         await client.close()
 
-        warnings = (await broker.describe()).warnings
+        described = await broker.describe()
 
-    assert any("drops" in warning for warning in warnings), warnings
+    assert any("drops" in warning for warning in described.warnings), described.warnings
+    assert described.durability is Durability.NONE

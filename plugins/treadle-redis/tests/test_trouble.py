@@ -288,8 +288,9 @@ async def test_a_full_server_refuses_jobs_lets_running_ones_finish_and_recovers(
         (("--appendonly", "no"), Durability.NONE),
         (("--appendfsync", "everysec"), Durability.PROCESS),
         (("--appendfsync", "always"), Durability.POWER_LOSS),
+        (("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru"), Durability.NONE),
     ],
-    ids=["no-log", "everysec", "always"],
+    ids=["no-log", "everysec", "always", "evicting"],
 )
 async def test_the_durability_is_read_from_the_live_server(
     broker_at: Make, start: Start, settings: tuple[str, ...], durability: Durability

@@ -21,10 +21,11 @@ async def describe(engine: Engine) -> Description:
         raise BrokerUnavailable(f"{engine.address.shown}: the namespace was erased meanwhile")
     replicas = int(standing.config.get("num_replicas", 1))
     in_memory = standing.config.get("storage") == "memory"
+    dropping = _dropping(standing.config)
     return Description(
         name="nats",
         version=link.version,
-        durability=_durability(engine, replicas, in_memory=in_memory),
+        durability=_durability(engine, replicas, is_safe=not (in_memory or dropping)),
         detail=(
             ("stream", engine.address.stream),
             ("storage", str(standing.config.get("storage"))),
@@ -35,13 +36,13 @@ async def describe(engine: Engine) -> Description:
         ),
         warnings=(
             *_warnings(engine, replicas, in_memory=in_memory),
-            *_dropping(standing.config),
+            *dropping,
         ),
     )
 
 
-def _durability(engine: Engine, replicas: int, *, in_memory: bool) -> Durability:
-    if in_memory:
+def _durability(engine: Engine, replicas: int, *, is_safe: bool) -> Durability:
+    if not is_safe:
         return Durability.NONE
     if not engine.address.synced:
         return Durability.PROCESS

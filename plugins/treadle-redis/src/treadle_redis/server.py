@@ -142,11 +142,18 @@ async def _where(address: Address, *, is_clustered: bool) -> str:
 
 
 def _durability(found: Info, fsync: str, replicas: int) -> Durability:
-    if not is_durable(found):
+    if not is_durable(found) or _throws_away(found):
         return Durability.NONE
     if fsync != "always":
         return Durability.PROCESS
     return Durability.NODE_LOSS if replicas else Durability.POWER_LOSS
+
+
+def _throws_away(found: Info) -> bool:
+    """Tell whether a full server makes room at the cost of jobs; no key of ours expires."""
+    return found.get("maxmemory", "0") != "0" and found.get("maxmemory_policy", "").startswith(
+        "allkeys"
+    )
 
 
 def _warnings(desk: Desk, found: Info, fsync: str) -> list[str]:
