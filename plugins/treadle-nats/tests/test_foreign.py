@@ -226,3 +226,25 @@ async def test_foreign_bytes_among_the_copies_of_the_log_are_passed_over(
     await stored(broker, make_job())
 
     assert [queue.waiting for queue in (await broker.stats()).queues] == [2]
+
+
+async def test_a_log_whose_beginning_somebody_deleted_is_said_with_what_to_do(
+    server: Any, namespace: str
+) -> None:
+    url = f"{server.url}?namespace={namespace}&leave=no"
+    async with _broker(url) as broker:
+        for number in range(3):
+            await stored(broker, make_job(f"lost-{number}"))
+        stream = broker._address.stream
+    client = await nats.connect(server.url)
+    await client.jetstream().purge_stream(stream, keep=1)
+    await client.close()
+
+    broker = _broker(url)
+    with pytest.raises(
+        BrokerUnavailable, match=f"messages of {stream} purged or deleted"
+    ) as caught:
+        await broker.stats()
+    await broker.disconnect()
+
+    assert len(str(caught.value).splitlines()) == 1

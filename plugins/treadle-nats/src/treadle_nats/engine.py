@@ -31,6 +31,10 @@ _SPREAD_S: Final = 0.5
 """All processes find at once that the log is long; one shall cut it."""
 _KEPT_IF_FULL: Final = 10
 _TRIES: Final = 5
+_GONE: Final = (
+    "{0.shown}: a part of the log is gone, and no snapshot has it: were messages of {0.stream} purged or"
+    " deleted? Restore the stream from a backup; or delete it and {0.shelf}, to begin with no jobs"
+)
 _CHECK_S: Final = 5.0
 """How often it is made sure that nothing was missed, and what time it is."""
 
@@ -170,9 +174,9 @@ class Engine:
                 await self._leave(BrokerUnavailable("the connection was made anew"))
                 try:
                     await self._enter()
-                except Cut:  # somebody was quicker to cut than this reader to read
+                except Cut as error:  # somebody was quicker to cut than this reader to read
                     if not left:
-                        raise
+                        raise Cut(_GONE.format(self.address)) from error
                 else:
                     return
                 finally:
