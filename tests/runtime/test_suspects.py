@@ -113,3 +113,16 @@ async def test_a_job_present_at_three_deaths_is_quarantined_with_all_of_them_lis
     assert (record.head.state, record.head.reason) == (State.DEAD, "quarantined")
     assert [row.event for row in record.history] == ["lose"] * 3
     assert all(row.error is not None and row.session for row in record.history)
+
+
+@pytest.mark.promise(7)
+async def test_a_burst_runs_all_suspects_of_a_death_before_it_ends(works: Works) -> None:
+    @works.registry.handler("work")
+    async def work() -> None: ...
+
+    suspects = [await works.enqueue("work") for _ in range(7)]
+    await die(works, "w1", 7)
+
+    await works.burst(concurrency=10)
+
+    assert {await works.state(id) for id in suspects} == {State.SUCCEEDED}

@@ -71,6 +71,8 @@ class Crew:
         self.slots = [Slot() for _ in range(size)]
         self.buffer: deque[Record] = deque()
         self.busy = 0
+        self.sent_away = False
+        """A suspect found no room: it was handed back, and comes again after SOLO_WAIT_MS."""
         self.names_owners = False
         """Let the tasks that a handler makes know the very attempt that they belong to."""
         self.finished = 0
@@ -279,6 +281,7 @@ class Crew:
             solo.offer([record])
             self._moved()  # its place in this crew is free
         else:
+            self.sent_away = True
             self._done(record, Interrupted(started=False, delay_ms=SOLO_WAIT_MS))
 
     async def _run(self, slot: Slot, record: Record, handler: AnyHandler) -> None:

@@ -26,7 +26,7 @@ from treadle.runtime.clock import BrokerClock
 from treadle.runtime.crew import Crew
 from treadle.runtime.leases import Leases
 from treadle.runtime.notebook import Notebook
-from treadle.runtime.options import BATCH, WorkerOptions
+from treadle.runtime.options import BATCH, SOLO_WAIT_MS, WorkerOptions
 from treadle.runtime.report import WorkerReport
 from treadle.runtime.settle import Settler
 
@@ -34,6 +34,8 @@ _PUSH_WAIT_MS = 5_000
 _BURST_WAIT_MS = 10, 500
 """So long may a claim of a burst wait while jobs run, which may enqueue others and wait for them: at
 first, and after many that brought nothing."""
+_SUSPECTS_BACK_S = 2 * SOLO_WAIT_MS / 1000
+"""By then a suspect that was handed back is due again, also where timers are late."""
 _LONG_JOB = 10
 """A mean run time above this many round trips means no prefetch."""
 
@@ -88,6 +90,8 @@ class Pump:
         self._looked = False
         """In burst mode: blocked jobs were looked at since the last claim that brought something."""
         self._burst_wait_ms = _BURST_WAIT_MS[0]
+        self._returns_until = 0.0
+        """Until then a suspect that this worker handed back for a moment may come again."""
         self._lane_busy = False
         self._asked_by_lane = 0
         self._lane_go = anyio.Event()
@@ -182,6 +186,8 @@ class Pump:
         self._settling.worked()
         self._came_back()
         self._settler.answered(writes, results)
+        if self._crew.sent_away:
+            self._returns_until = anyio.current_time() + _SUSPECTS_BACK_S
         if self._settler.children:
             self._settler.children = False
             self.more_children.set()
@@ -227,7 +233,8 @@ class Pump:
             return
         number = self._leases.begin_claim()
         records: Sequence[Record] = ()
-        was_busy = self._busy()
+        # Suspects that wait for their turn are this worker's to run: a burst does not end before them.
+        was_busy = self._busy() or anyio.current_time() < self._returns_until
         if self._options.burst:
             wait_ms = min(wait_ms, self._burst_wait_ms) if was_busy else 0
         try:
