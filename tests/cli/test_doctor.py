@@ -28,6 +28,14 @@ def test_all_is_well_on_a_fresh_file(qrun: Qrun) -> None:
     )
 
 
+def test_a_file_that_was_not_there_is_a_warning(qrun: Qrun) -> None:
+    first, second = qrun("doctor", "--json"), qrun("doctor", "--json")
+
+    (warning,) = [row for row in first.objects if "there was no sqlite:///" in row["detail"]]
+    assert (warning["check"], warning["status"]) == ("broker", "warning")
+    assert "there was no" not in second.out
+
+
 @pytest.mark.promise(2)
 def test_durability_is_compared_with_what_was_asked_for(qrun: Qrun) -> None:
     weak = f"{qrun.url}?durability=process"

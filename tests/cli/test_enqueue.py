@@ -216,7 +216,9 @@ BAD = [
     pytest.param("nope", "JSON is malformed", id="no JSON"),
     pytest.param({"type": "email.send", "payload": {"to": 1}}, "'to' must be str", id="field"),
     pytest.param({"type": "email.sned"}, "Did you mean 'email.send'?", id="type"),
-    pytest.param({**GOOD, "priority": "urgent"}, "$.priority", id="priority"),
+    pytest.param(
+        {**GOOD, "priority": "urgent"}, "$.priority`; one of critical, high", id="priority"
+    ),
     pytest.param({**GOOD, "delay": "soon"}, "duration", id="delay"),
     pytest.param({**GOOD, "delay": -1}, "duration", id="negative delay"),
     pytest.param({**GOOD, "queue": "no name"}, "queue 'no name'", id="queue"),
@@ -253,6 +255,31 @@ def test_bad_lines_are_skipped_and_told_if_asked(qrun: Qrun, app_module: str) ->
     assert "line 2:" in ran.err
     assert "line 4:" in ran.err
     assert len(qrun("jobs", "list", "--json").objects) == 2
+
+
+def test_a_line_that_is_skipped_for_its_size_does_not_say_that_nothing_was_enqueued(
+    qrun: Qrun, app_module: str
+) -> None:
+    file = _file(qrun, GOOD, {"type": "email.send", "payload": {"to": "x" * 300_000}})
+
+    ran = qrun("enqueue", "--file", file, "--app", app_module, "--skip-bad")
+
+    assert ran.code == 0
+    assert "line 2: email.send: the payload has 300,010 bytes" in ran.err
+    assert "enqueue a reference" in ran.err
+    assert "Nothing was enqueued" not in ran.err
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(qrun: Qrun) -> None:
+    file = _file(qrun, "\ufeff" + json.dumps(GOOD), GOOD)
+
+    assert qrun("enqueue", "--file", file).out == "enqueued 2\n"
+
+
+def test_who_enqueues_into_memory_is_told_that_the_job_ends_with_the_command(qrun: Qrun) -> None:
+    ran = qrun("enqueue", "x", QRUN_URL="memory://")
+
+    assert "what it enqueues is gone when it ends" in ran.err
 
 
 def test_lines_may_come_from_stdin_in_more_than_one_batch(qrun: Qrun) -> None:

@@ -122,6 +122,7 @@ def test_reading_from_a_file_that_was_not_there_says_so(qrun: Qrun) -> None:
 
     assert "There was no sqlite:///" in first.err
     assert "(URL from: environment: QRUN_URL)" in first.err
+    assert "only in the code of an app is not seen here: give it with --url" in first.err
     assert "There was no" not in second.err
 
 
@@ -248,6 +249,14 @@ def test_pausing_a_queue_that_has_no_job_tells_which_there_are(qrun: Qrun) -> No
 
     assert "Queues: mail" in qrun("queues", "pause", "mial").err
     assert "Queues:" not in qrun("queues", "pause", "mail").err
+
+
+def test_what_cannot_be_a_queue_is_not_paused(qrun: Qrun) -> None:
+    ran = qrun("queues", "pause", "mail", "a b")
+
+    assert ran.code == 2
+    assert "queue 'a b': letters, digits" in ran.err
+    assert qrun("queues", "list", "--json").objects == []
 
 
 def test_queues_are_counted_paused_and_resumed(qrun: Qrun) -> None:

@@ -138,7 +138,9 @@ async def test_a_directory_in_place_of_the_file_is_unavailable(
     (tmp_path / "jobs.db").mkdir()
     broker = broker_of(tmp_path / "jobs.db", clock)
 
-    with pytest.raises(BrokerUnavailable, match="cannot be written"):
+    with pytest.raises(
+        BrokerUnavailable, match=r"is a directory\. Name a file in it: .*jobs\.db/jobs\.db"
+    ):
         await broker.connect()
     await broker.disconnect()
 

@@ -37,16 +37,22 @@ async def asking(call: Call, jobs: Jobs | None = None) -> AsyncGenerator[Client]
     """
     own = Jobs(settings=call.settings()) if jobs is None else jobs
     if own.url.scheme == "memory":
-        call.output.note("memory:// lives in one process: this command sees an empty broker.")
-    is_new = jobs is None and _is_missing(own.url)
+        call.output.note(
+            "memory:// lives in one process: this command sees an empty broker, and what it "
+            "enqueues is gone when it ends."
+        )
+    is_new = jobs is None and is_missing(own.url)
     async with reached(own) as client:
         if is_new:
             origin = own.settings.origin("url")
-            call.output.note(f"There was no {own.url}: an empty one was made. (URL from: {origin})")
+            call.output.note(
+                f"There was no {own.url}: an empty one was made. (URL from: {origin}) "
+                "A URL that stands only in the code of an app is not seen here: give it with --url."
+            )
         yield client
 
 
-def _is_missing(url: BrokerUrl) -> bool:
+def is_missing(url: BrokerUrl) -> bool:
     """Tell whether a URL names a file that is not there yet."""
     return url.scheme == "sqlite" and not Path(url.path).exists()
 

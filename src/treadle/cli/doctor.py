@@ -16,7 +16,7 @@ from treadle.app import Jobs
 from treadle.broker.base import Broker, Description, Durability
 from treadle.broker.url import parse
 from treadle.cli.call import Call, command
-from treadle.cli.connect import run
+from treadle.cli.connect import is_missing, run
 from treadle.cli.extensions import own_version
 from treadle.cli.failures import FAILED
 from treadle.cli.views import store_of
@@ -136,13 +136,19 @@ def _plugins(settings: Settings) -> Iterator[Check]:
 
 def _broker(settings: Settings) -> Iterator[Check]:
     try:
-        broker = Jobs(settings=settings).broker()
+        jobs = Jobs(settings=settings)
+        broker, is_new = jobs.broker(), is_missing(jobs.url)
         described, skew_ms = run(lambda: _described(broker))
     except (BrokerError, PluginError) as error:
         yield _check("broker", f"{error} [{error.code}]", bad=True)
         return
     details = ", ".join(f"{name} {value}" for name, value in described.detail)
     yield _check("broker", f"{store_of(described)} answers. {details}")
+    if is_new:
+        detail = (
+            f"there was no {jobs.url}: an empty one was made. Correct the URL if jobs are elsewhere"
+        )
+        yield _check("broker", detail, warn=True)
     yield _durability(settings, described)
     for warning in described.warnings:
         yield _check("broker", warning, warn=True)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, get_args
 
 import msgspec
 from msgspec import Raw, Struct
 
 from treadle.domain.job import Job
 from treadle.errors import ConfigurationError, TreadleError
+from treadle.runtime.job_options import PriorityName
 
 _LONGEST = 16 * 1024 * 1024
+_PRIORITY = "`$.priority`"
 
 
 class Line(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,7 +29,7 @@ class Line(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     payload: Raw = Raw(b"{}")
     id: str | None = None
     queue: str | None = None
-    priority: Literal["critical", "high", "medium", "low"] | None = None
+    priority: PriorityName | None = None
     delay: float | str | None = None
     """Seconds, or text such as `5m`."""
     unique: str | None = None
@@ -82,6 +85,8 @@ def read(file: IO[bytes], make: Make) -> Iterator[Good | Bad]:
     number = 0
     while text := file.readline(_LONGEST + 1):
         number += 1
+        if number == 1:
+            text = text.removeprefix(codecs.BOM_UTF8)  # some editors and shells begin files with it
         if len(text) > _LONGEST:
             yield Bad(number, f"longer than {_LONGEST} bytes; the rest of the file is not read")
             return
@@ -100,6 +105,8 @@ def _why(error: Exception, text: bytes) -> str:
     why = str(error).removesuffix(" Nothing was enqueued.")
     if isinstance(error, msgspec.DecodeError) and b"\\ud" in text.lower():
         why += " (perhaps a lone surrogate, which is no text)"
+    if isinstance(error, msgspec.DecodeError) and why.endswith(_PRIORITY):
+        why += "; one of " + ", ".join(get_args(PriorityName))
     return why
 
 

@@ -9,6 +9,7 @@ from treadle.broker.base import QueueStats
 from treadle.cli.call import Call, command, group
 from treadle.cli.connect import connected, run
 from treadle.cli.fitting import Narrow
+from treadle.runtime.job_options import queue_name
 
 _COLUMNS = (
     "queue",
@@ -74,6 +75,8 @@ def _cells(queue: QueueStats, now: int) -> list[str]:
 @click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
 def pause(call: Call, names: tuple[str, ...]) -> None:
     """Stop claims of queues; jobs that run go on. Survives restarts."""
+    for name in names:
+        queue_name(name)  # what cannot be a queue's name is not kept as one
     _set_paused(call, names, paused=True)
 
 

@@ -191,8 +191,8 @@ class Arguments:
 
     def _too_large(self, size: int, limit: int) -> TooLarge:
         return TooLarge(
-            f"{self._name}: the payload has {size:,} bytes, the limit is {limit:,}. Nothing was "
-            "enqueued. Store the data elsewhere and enqueue a reference"
+            f"{self._name}: the payload has {size:,} bytes, the limit is {limit:,}. Store the "
+            "data elsewhere and enqueue a reference. Nothing was enqueued."
         )
 
     def _refusal(self, payload: dict[str, Any], error: Exception) -> PayloadError:

@@ -74,6 +74,8 @@ def translate(error: Exception, location: Location) -> BrokerError:
             f"{file} was locked by another program for more than {location.busy_ms} ms."
             " End that program's transaction (a database browser, a backup?)"
         )
+    if code in _FORBIDDEN and file.is_dir():
+        return BrokerUnavailable(f"{file} is a directory. Name a file in it: {file / 'jobs.db'}")
     if code in _FORBIDDEN:
         return BrokerUnavailable(
             f"{file} cannot be written ({error}). This user needs write permission for the file"
