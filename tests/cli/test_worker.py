@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Qrun
 from tests.support.factories import make_job
+from treadle.domain.job import Policy
 
 SLOW_APP = '''
 from pathlib import Path
@@ -79,6 +80,75 @@ def test_each_job_leaves_a_line_of_json_with_its_id_and_status(with_app: Qrun) -
     assert ran.out == ""
     assert lines["ada"]["status"] == "succeeded"
     assert lines["nobody"]["status"] == "failed"
+
+
+STOPPED_APP = '''
+"""An app whose handlers are stopped, and whose middleware changes its mind."""
+
+import time
+
+import anyio
+
+from treadle import Attempt, Jobs, Next, Outcome
+
+jobs = Jobs()
+
+
+async def stern(attempt: Attempt, call_next: Next) -> Outcome:
+    outcome = await call_next(attempt)
+    if attempt.job.type == "forbidden":
+        raise ValueError("the middleware forbids it")
+    return outcome
+
+
+jobs.use(stern)
+
+
+@jobs.handler("slow", retry=0, timeout=0.1)
+async def slow() -> None:
+    await anyio.sleep(600)
+
+
+@jobs.handler("child", retry=0, timeout=0.1, run_in="process")
+def child() -> None:
+    time.sleep(600)
+
+
+@jobs.handler("cancels", retry=0)
+async def cancels() -> None:
+    job = await jobs.get("job-cancels")
+    await job.cancel()
+    await anyio.sleep(600)
+
+
+@jobs.handler("forbidden", retry=0)
+async def forbidden() -> None: ...
+'''
+
+
+@pytest.mark.contract("F17")
+def test_a_job_that_was_stopped_leaves_a_line_too_and_each_tells_how_the_job_ended(
+    qrun: Qrun,
+) -> None:
+    qrun.write("jobs.py", STOPPED_APP)
+    options = {"slow": 100, "child": 100, "cancels": 0, "forbidden": 0}
+    for type, limit in options.items():
+        policy = Policy(max_attempts=1, timeout_ms=limit)
+        qrun.enqueue(make_job(id=f"job-{type}", type=type, payload=b"{}", policy=policy))
+
+    ran = qrun.process("worker", "--burst", "--quiet", "--log-format", "json", "--lease", "3s")
+
+    lines = [json.loads(line) for line in ran.err.splitlines()]
+    ended = {line["job_id"]: line for line in lines if line["event"] == "job_ended"}
+    assert {id: line["status"] for id, line in ended.items()} == {
+        "job-slow": "failed",
+        "job-child": "failed",
+        "job-cancels": "cancelled",
+        "job-forbidden": "failed",
+    }
+    assert "longer than its time limit" in ended["job-slow"]["error"]
+    assert "longer than its time limit" in ended["job-child"]["error"]
+    assert "the middleware forbids it" in ended["job-forbidden"]["error"]
 
 
 TALKING_APP = '''

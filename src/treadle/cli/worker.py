@@ -236,7 +236,7 @@ def _work(
 def with_log(jobs: Jobs) -> None:
     """Let each attempt be logged, if the app does not see to it."""
     if not any(_is_log(layer) for layer in jobs.middleware):
-        jobs.use(log_attempts())
+        jobs.use(log_attempts(), outermost=True)  # it tells what the others made of an attempt
 
 
 def beside(app: App) -> Worker:

@@ -65,6 +65,8 @@ class Attempt(Struct, kw_only=True, eq=False, gc=False):
     cancelled, time limit reached, lease lost, or the worker drains without more grace; sync handlers
     look at it, async ones are cancelled.
 
+    `stopped` is what it comes to if it ends because of that.
+
     `late` is what a sync handler came to although it was told to stop: the real outcome, unless it
     ended early because it saw the stop. `noticed` says that it saw it.
 
@@ -78,6 +80,7 @@ class Attempt(Struct, kw_only=True, eq=False, gc=False):
     handler: AnyHandler
     tools: Tools
     cancelled: bool = False
+    stopped: Outcome | None = None
     late: Outcome | None = None
     noticed: bool = False
 

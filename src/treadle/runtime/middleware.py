@@ -11,10 +11,10 @@ import logging
 import anyio
 
 from treadle.domain.job import ErrorInfo
-from treadle.domain.outcome import Failed, Outcome
+from treadle.domain.outcome import Failed, Interrupted, Outcome
 from treadle.domain.state import Reason
 from treadle.runtime.attempt import Attempt, Middleware, Next
-from treadle.runtime.failures import failure
+from treadle.runtime.failures import failure, is_cancellation, is_closing
 
 logger = logging.getLogger("treadle.job")
 
@@ -22,14 +22,24 @@ logger = logging.getLogger("treadle.job")
 def log_attempts(level: int = logging.INFO) -> Middleware:
     """Log one line per attempt when it ends, with job id, type, queue, attempt and outcome.
 
-    When the level is not enabled it costs one check.
+    Also of one that is stopped: over its time limit, cancelled, handed back, lost. It tells what it sees:
+    register it as the outermost. When the level is not enabled it costs one check.
     """
 
     async def log(attempt: Attempt, call_next: Next) -> Outcome:
         if not logger.isEnabledFor(level):
             return await call_next(attempt)
         started = attempt.tools.clock.monotonic()
-        outcome = await call_next(attempt)
+        try:
+            outcome = await call_next(attempt)
+        except BaseException as error:
+            if not is_closing(error):
+                tell(attempt, _ended_by(error, attempt), started)
+            raise
+        tell(attempt, outcome, started)
+        return outcome
+
+    def tell(attempt: Attempt, outcome: Outcome, started: float) -> None:
         job = attempt.job
         fields = {
             "job_id": job.id,
@@ -42,9 +52,15 @@ def log_attempts(level: int = logging.INFO) -> Middleware:
         if isinstance(outcome, Failed):
             fields["error"] = f"{outcome.error.type}: {outcome.error.message}"
         logger.log(level, "job_ended", extra=fields)
-        return outcome
 
     return log
+
+
+def _ended_by(error: BaseException, attempt: Attempt) -> Outcome:
+    """Name what an attempt comes to that ends with an exception: stopped from outside, or failed."""
+    if is_cancellation(error):
+        return attempt.late or attempt.stopped or Interrupted()
+    return failure(error)
 
 
 async def recover(attempt: Attempt, call_next: Next) -> Outcome:

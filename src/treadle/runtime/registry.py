@@ -303,8 +303,8 @@ class Registry:
         for middleware in group.middleware:
             self.use(middleware)
 
-    def use(self, middleware: Middleware) -> None:
-        """Run `middleware` around every attempt, inside what was registered before.
+    def use(self, middleware: Middleware, *, outermost: bool = False) -> None:
+        """Run `middleware` around every attempt, inside what was registered before; or outside of it all.
 
         Raises:
             ConfigurationError: if it cannot be called.
@@ -313,7 +313,7 @@ class Registry:
             raise ConfigurationError(
                 f"a middleware is an async function of an attempt and the rest, got {middleware!r}"
             )
-        self._middleware.append(middleware)
+        self._middleware.insert(0 if outermost else len(self._middleware), middleware)
 
     def load_plugins(self) -> None:
         """Let plugins register what they bring, once; a group has none of its own."""

@@ -9,7 +9,7 @@ import anyio
 
 from treadle.broker.base import Lease
 from treadle.domain.job import ErrorInfo, Record
-from treadle.domain.outcome import Cancelled, Failed, Interrupted, Outcome
+from treadle.domain.outcome import Cancelled, Failed, Interrupted, Lost, Outcome
 from treadle.domain.state import Reason
 from treadle.runtime.attempt import Attempt
 
@@ -59,6 +59,9 @@ class Slot:
             return
         self.stop_reason = reason
         self.stopped = now
+        if self.record is not None:
+            lost = reason is Stop.LOST
+            self.attempt.stopped = Lost() if lost else stopped_outcome(reason, self.record)
         self.attempt.stop()
         self.scope.cancel()
 
