@@ -52,6 +52,17 @@ def test_a_missing_plugin_ends_with_5_and_the_line_that_installs_it(qrun: Qrun) 
     assert "pip install treadle-redis" in ran.err
 
 
+@pytest.mark.parametrize("name", ["web", "token"])
+def test_a_command_of_a_plugin_that_is_not_loaded_ends_with_5_and_what_to_install(
+    qrun: Qrun, name: str
+) -> None:
+    ran = qrun.process(name, QRUN_DISABLE_PLUGINS="web")
+
+    assert ran.code == 5
+    assert f"`qrun {name}` comes with treadle-web" in ran.err
+    assert "pip install treadle-web" in ran.err
+
+
 def test_a_broker_that_cannot_be_reached_ends_with_4_and_tells_where_the_url_came_from(
     qrun: Qrun,
 ) -> None:

@@ -10,7 +10,7 @@ import click
 
 from treadle.cli.failures import as_known, report
 from treadle.cli.lazy import Entry, LazyGroup
-from treadle.errors import TreadleError
+from treadle.errors import PluginError, TreadleError
 
 VERBOSE = "treadle.verbose"
 """The key of the context under which `-v` is noted."""
@@ -49,6 +49,10 @@ _TABLE = {
 }
 
 
+_FROM_PLUGINS = {"web": "treadle-web", "token": "treadle-web"}
+"""Commands that come with another distribution, and which."""
+
+
 def _add_plugin_commands(group: click.Group) -> None:
     from treadle.cli.extensions import add_commands  # noqa: PLC0415 - loads pluggy
 
@@ -57,6 +61,24 @@ def _add_plugin_commands(group: click.Group) -> None:
 
 class Root(LazyGroup):
     """The root of the tree, and the one place where errors become messages and exit codes."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name.
+
+        Raises:
+            PluginError: saying what to install, if it comes with a plugin that is not here.
+        """
+        name = args[0]
+        wanted = _FROM_PLUGINS.get(name)
+        if wanted and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            raise PluginError(
+                f"`qrun {name}` comes with {wanted}, which is not loaded here. Install it with: "
+                f"pip install {wanted} (from a checkout: pip install -e plugins/{wanted}). "
+                "`qrun plugins` tells if it is installed and does not load."
+            )
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named; end with the exit code that its error stands for."""

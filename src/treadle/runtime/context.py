@@ -92,8 +92,11 @@ class Context:
         self._attempt.tools.notes.progress(self._attempt.lease, msgspec.json.encode(told))
 
     def log(self, text: str) -> None:
-        """Keep a line with the job; the last 1,000 can be read by its id."""
-        self._attempt.tools.notes.log(self._attempt.lease, clip(readable(text), LOG_CHARS))
+        """Keep a line with the job; the last 1,000 can be read by its id.
+
+        What is no text is kept as `str` writes it: a log line must not fail an attempt.
+        """
+        self._attempt.tools.notes.log(self._attempt.lease, clip(readable(str(text)), LOG_CHARS))
 
     @overload
     async def step(

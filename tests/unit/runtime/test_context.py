@@ -77,6 +77,8 @@ async def test_notes_are_bounded_and_encodable() -> None:
     async def odd(ctx: Context) -> None:
         ctx.log("x" * 100_000)
         ctx.log("\ud800")
+        no_text: Any = {"rows": 3}  # as code without types says it
+        ctx.log(no_text)
         ctx.progress(1, note="\udfff" * 100_000)
 
     async with bench() as tools:
@@ -84,6 +86,7 @@ async def test_notes_are_bounded_and_encodable() -> None:
 
         assert LOG_CHARS - 1 <= len(tools.notes.lines[0]) <= LOG_CHARS
         assert tools.notes.lines[1] == "\\ud800"
+        assert tools.notes.lines[2] == "{'rows': 3}"
         assert len(tools.notes.told[0]) < 2 * LOG_CHARS
 
 
