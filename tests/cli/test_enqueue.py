@@ -270,6 +270,45 @@ def test_a_line_that_is_skipped_for_its_size_does_not_say_that_nothing_was_enque
     assert "Nothing was enqueued" not in ran.err
 
 
+IMPATIENT_APP = '''
+"""An app whose user presses Ctrl-C while the second thousand is on its way."""
+
+import os
+import signal
+
+import msgspec
+
+from treadle import Jobs
+
+jobs = Jobs()
+seen: list[int] = []
+
+
+class Row(msgspec.Struct):
+    number: int
+
+    def __post_init__(self) -> None:
+        seen.append(self.number)
+        if self.number == 1500 and seen.count(1500) == 2:  # at first all lines are checked
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@jobs.handler("row")
+async def row(row: Row) -> None: ...
+'''
+
+
+def test_who_interrupts_a_bulk_enqueue_is_told_how_many_are_there(qrun: Qrun) -> None:
+    qrun.write("jobs.py", IMPATIENT_APP)
+    lines = [{"type": "row", "payload": {"row": {"number": number}}} for number in range(2_500)]
+
+    ran = qrun.process("enqueue", "--file", _file(qrun, *lines))
+
+    assert ran.code == 130
+    assert ran.out == "enqueued 1000\n"
+    assert "Interrupted: up to 1,000 more" in ran.err
+
+
 def test_a_file_may_begin_with_a_byte_order_mark(qrun: Qrun) -> None:
     file = _file(qrun, "\ufeff" + json.dumps(GOOD), GOOD)
 

@@ -142,9 +142,13 @@ def _enqueue_file(call: Call, maker: Maker, path: str, *, skip_bad: bool) -> Non
         sent = Sent(skipped=len(bad))
         try:
             run(lambda: _send(call, file, maker, total, sent))
-        except TreadleError:
-            if sent.stored:
+        except (TreadleError, KeyboardInterrupt) as error:
+            if sent.stored:  # who ends it half-way must know that some are there
                 _write(call, sent)
+            if isinstance(error, KeyboardInterrupt):
+                call.output.note(
+                    f"Interrupted: up to {_BATCH:,} more, those under way, may be enqueued as well."
+                )
             raise
         _write(call, sent)
 
