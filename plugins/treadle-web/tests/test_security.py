@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
@@ -169,15 +170,18 @@ def test_who_does_not_read_is_hung_up_on(url: str, app_of: Callable[[str], Jobs]
             port, head, b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body), body
         )
         assert said.startswith(b"HTTP/1.1 201 "), said
-        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as stuck:
-            stuck.sendall((one + b"\r\n") * 200)  # more than all buffers on the way hold
-            stuck.recv(1)
+        with ExitStack() as opened:
+            for _ in range(2):
+                address = ("127.0.0.1", port)
+                stuck = opened.enter_context(socket.create_connection(address, PATIENCE_S))
+                stuck.sendall((one + b"\r\n") * 200)  # more than all buffers on the way hold
+                stuck.recv(1)
             until = time.monotonic() + PATIENCE_S
             while not said.startswith(b"HTTP/1.1 200 ") and time.monotonic() < until:
-                said = _said(port, one + b"Connection: close\r\n\r\n")
+                said = _said(port, b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n")
         return said
 
-    said = _while_served(jobs, Limits(connections=2, unread_s=0.1), ask)
+    said = _while_served(jobs, Limits(connections=3, unread_s=0.1), ask)
 
     assert said.startswith(b"HTTP/1.1 200 ")
 
