@@ -280,6 +280,7 @@ import msgspec
 
 from treadle import Jobs
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we run in the background
 jobs = Jobs()
 seen: list[int] = []
 
