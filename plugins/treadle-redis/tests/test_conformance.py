@@ -7,11 +7,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 
 from treadle.broker.base import Broker
 from treadle.conformance import BrokerConformance, Subject, leaks, run_cases
 from treadle.conformance.report import Result
+from treadle.errors import ConfigurationError
+from treadle.runtime.clock import SystemClock
 
 BACKENDS = ("asyncio",)
 Ask = Callable[..., Awaitable[Any]]
@@ -20,7 +23,7 @@ Ask = Callable[..., Awaitable[Any]]
 @pytest.fixture
 def subject(server: Any) -> Subject:
     """Return the broker to be proven: time is the server's."""
-    return Subject(server.url, backends=BACKENDS, movable=False)
+    return Subject(server.url, movable=False)
 
 
 @pytest.mark.anyio
@@ -55,15 +58,26 @@ class TestRedis(BrokerConformance):
 
     @pytest.fixture
     def subject(self, server: Any) -> Subject:
-        return Subject(server.url, backends=BACKENDS, movable=False)
+        return Subject(server.url, movable=False)
+
+
+def test_it_runs_on_asyncio_and_says_so(server: Any) -> None:
+    subject = Subject(server.url)
+
+    async def connect() -> None:
+        await subject.make(server.url, SystemClock()).connect()
+
+    assert subject.installed_backends() == ["asyncio"]
+    with pytest.raises(ConfigurationError, match="only on asyncio"):
+        Subject(server.url, backends=("trio",)).installed_backends()
+    with pytest.raises(ConfigurationError, match="this event loop is trio's"):
+        anyio.run(connect, backend="trio")
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(10_800)
 def test_the_whole_kit_passes_with_a_thousand_programs(server: Any) -> None:
     command = [sys.executable, "-m", "treadle", "verify", server.url, "--examples", "1000"]
-    done = subprocess.run(
-        [*command, "--backend", "asyncio"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-1_000:]

@@ -90,6 +90,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def backends(self) -> tuple[str, ...]:
+        """Return the event loops that it runs on, of `asyncio` and `trio`."""
+        ...
+
+    @property
     def max_record(self) -> int:
         """Return how many bytes one record may have in this store."""
         ...
@@ -338,6 +343,7 @@ class BrokerBase:
     """
 
     capabilities: frozenset[Capability] = frozenset()
+    backends: tuple[str, ...] = ("asyncio", "trio")
     max_record: int = 8 * 1024 * 1024
 
     def __init__(self, url: BrokerUrl) -> None:

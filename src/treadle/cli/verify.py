@@ -60,7 +60,7 @@ SCRIPTS: Final = Path(".treadle/verify")
 @click.option(
     "--backend",
     type=click.Choice(["asyncio", "trio"]),
-    help="Run on this event loop only.  [default: the cases on each that is installed]",
+    help="Run on this event loop only.  [default: the cases on each that the broker knows]",
 )
 @click.option(
     "--differential",
@@ -101,7 +101,7 @@ def verify(
     from treadle.conformance.subject import Subject  # noqa: PLC0415
 
     url = target or call.settings().url
-    backends = (backend,) if backend else ("asyncio", "trio")
+    backends = (backend,) if backend else None
     subjects = [Subject(each, backends=backends) for each in _urls(differential, url)]
     proof = Proof(call.output, Level(level), examples, seed, resume)
     alone = differential is None

@@ -67,6 +67,11 @@ class Layer(ABC):
         return self.inner.capabilities
 
     @property
+    def backends(self) -> tuple[str, ...]:
+        """Return the event loops that the inner broker runs on."""
+        return self.inner.backends
+
+    @property
     def max_record(self) -> int:
         """Return how many bytes one record may have in the inner broker."""
         return self.inner.max_record

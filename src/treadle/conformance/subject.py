@@ -10,12 +10,14 @@ import importlib.util
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cached_property
 
 import anyio
 
 from treadle.broker.base import Broker, Clock
 from treadle.broker.url import BrokerUrl, parse, with_namespace
 from treadle.conformance.clock import DAY, HOUR, MINUTE, MovableClock
+from treadle.errors import ConfigurationError
 from treadle.plugins import Plugins
 from treadle.runtime.clock import SystemClock
 
@@ -69,9 +71,9 @@ class Subject:
     `make` is for brokers that no installed plugin supplies; `restart` restarts the server where
     there is one, and returns when it can be connected to again, within a minute: all that was
     answered before must be there afterwards, and clients connect anew; `backends` are the event
-    loops that the broker supports; `slack_ms` is added to what a clock that cannot be moved may be
-    off; `movable` says whether time comes from the clock that the broker is given, None to find it
-    out.
+    loops to prove it on, None for all that it runs on; `slack_ms` is added to what a clock that
+    cannot be moved may be off; `movable` says whether time comes from the clock that the broker is
+    given, None to find it out.
     """
 
     def __init__(
@@ -80,13 +82,13 @@ class Subject:
         *,
         make: Make | None = None,
         restart: Restart | None = None,
-        backends: tuple[str, ...] = ("asyncio", "trio"),
+        backends: tuple[str, ...] | None = None,
         slack_ms: int = 0,
         movable: bool | None = None,
     ) -> None:
         self.url = url
         self.restart = restart
-        self.backends = backends
+        self._backends = backends
         self.slack_ms = slack_ms
         self.movable = movable
         # One object for all stores: looking through the installed plugins takes its time.
@@ -99,8 +101,21 @@ class Subject:
         """Make an unconnected broker for a URL of the kind of the subject's own."""
         return self._make(parse(url), clock)
 
+    @cached_property
+    def backends(self) -> tuple[str, ...]:
+        """Return the event loops to prove it on.
+
+        Raises:
+            ConfigurationError: if the broker does not run on one of them.
+        """
+        own = self.make(self.url, MovableClock()).backends
+        for name in self._backends or ():
+            if name not in own:
+                raise ConfigurationError(f"{self} does not run on {name}, only on {', '.join(own)}")
+        return self._backends or own
+
     def installed_backends(self) -> list[str]:
-        """Return the event loops that the broker supports and that are there."""
+        """Return those of its event loops that are there."""
         return [name for name in self.backends if importlib.util.find_spec(name) is not None]
 
     @asynccontextmanager

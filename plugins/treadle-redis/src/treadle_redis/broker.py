@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 
 from treadle.broker.base import BrokerBase, Capability, Clock
+from treadle.broker.loop import LoopHandle
 from treadle.broker.url import BrokerUrl
 from treadle.broker.values import (
     Applied,
@@ -40,7 +41,7 @@ from treadle.broker.values import (
 from treadle.domain.codec import Codec
 from treadle.domain.job import Job, Record, Ref
 from treadle.domain.outcome import RefusalCode, Refused, Write
-from treadle.errors import StorageFull, Uncertain
+from treadle.errors import ConfigurationError, StorageFull, Uncertain
 from treadle_redis import address, control, reads, scripts, server
 from treadle_redis.answers import (
     insist_on_life,
@@ -71,6 +72,7 @@ class RedisBroker(BrokerBase):
     """Jobs in a Redis or Valkey server. Time is the server's; asyncio only."""
 
     capabilities = _EXTRAS
+    backends = ("asyncio",)
 
     def __init__(self, url: BrokerUrl, clock: Clock) -> None:
         super().__init__(url)
@@ -91,6 +93,11 @@ class RedisBroker(BrokerBase):
     async def connect(self) -> None:
         if self._links.is_open:
             return
+        if (loop := LoopHandle().backend) not in self.backends:
+            raise ConfigurationError(
+                f"{self.url}: treadle-redis runs on asyncio, and this event loop is {loop}'s."
+                " Run the program with `asyncio.run`, or with `anyio.run`, which takes asyncio unless told"
+            )
         self._links.open()
         try:
             found = await server.check(self._desk)
